@@ -1,0 +1,66 @@
+# Every target sets up what it needs in .venv; nothing else has to be installed first.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+HOST ?= 127.0.0.1
+PORT ?= 8000
+RECIPE ?= training/recipes/grove-24k.yaml
+DATA ?=
+LOAD ?=
+OUT ?= runs/$(basename $(notdir $(RECIPE)))
+
+.PHONY: serve test test-slow lint format bench load demo-test test-node train clean
+
+serve: .venv/core
+	$(BIN)/grove serve --host $(HOST) --port $(PORT)
+
+test: .venv/dev
+	$(BIN)/pytest
+
+test-slow: .venv/dev
+	$(BIN)/pytest -m slow
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The neural peers need torch and transformers; commands such as opusenc are used where found.
+bench: .venv/bench
+	$(BIN)/grove bench
+
+# The demo page in a real Chromium, which has to be on the path.
+demo-test: .venv/dev
+	$(PIP) -e '.[browser]'
+	$(BIN)/pytest -m browser tests/demo
+
+# The JavaScript client in a real node, version 20 or later.
+test-node: .venv/dev
+	$(BIN)/pytest tests/clients/check_javascript_client.py
+
+# Streams against a running server: make load LOAD='--streams 40 --seconds 300'
+load: .venv/core
+	$(BIN)/python -m server.load $(LOAD)
+
+train: .venv/dev
+	$(BIN)/grove train $(RECIPE) --data $(DATA) --out $(OUT)
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/core: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) -e .
+	touch $@
+
+.venv/bench: .venv/core
+	$(PIP) -e '.[bench]'
+	touch $@
+
+.venv/dev: .venv/core
+	$(PIP) -e '.[dev]'
+	touch $@

@@ -1,0 +1,278 @@
+// A client of the Grove service for browsers and Node.js; no dependencies.
+// Node.js 22 and later has WebSocket; Node.js 20 needs --experimental-websocket.
+
+const HEADER_BYTES = 16;
+const AUDIO = 1;
+const TOKENS = 2;
+const KEPT_BYTES = 8 << 20;
+const UNSENT_BYTES = 1 << 20;
+const RETRY_MS = 250;
+// The line went, but nobody said that the session is over.
+const RESUMABLE = new Set([1001, 1005, 1006, 1011, 1012]);
+
+/** What the service refused or broke off; `code` is one of PROTOCOL.md's. */
+export class GroveError extends Error {
+  constructor(code, message, hint, retryAfterSeconds) {
+    super(`${code}: ${message}${hint ? ` (${hint})` : ""}`);
+    this.code = code;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/** The service: whole files by REST, streams by WebSocket. */
+export class Grove {
+  constructor(url = globalThis.location?.origin ?? "http://127.0.0.1:8000", key = null) {
+    this.url = url.replace(/\/$/, "");
+    this.key = key;
+  }
+
+  /** Return the tokens of a file of audio as a Uint8Array: `grv`, `json` or `npy`. */
+  encode(audio, options = {}) {
+    return this.#post("encode", audio, { format: "grv", ...options });
+  }
+
+  /** Return the audio of a file of tokens as a Uint8Array: `wav`, `flac`, `ogg` or `raw`. */
+  decode(tokens, options = {}) {
+    return this.#post("decode", tokens, { format: "wav", ...options });
+  }
+
+  /** Return what the codec makes of a file of audio. */
+  transcode(audio, options = {}) {
+    return this.#post("transcode", audio, { format: "wav", ...options });
+  }
+
+  /** Open a session; `settings` are the query parameters of /v1/stream. */
+  async stream(settings = {}) {
+    const stream = new GroveStream(this.url, this.key, settings);
+    await stream.opened;
+    return stream;
+  }
+
+  async #post(route, body, query) {
+    const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};
+    const url = `${this.url}/v1/${route}?${new URLSearchParams(query)}`;
+    const reply = await fetch(url, { method: "POST", body, headers });
+    if (!reply.ok) throw await problemOf(reply);
+    return new Uint8Array(await reply.arrayBuffer());
+  }
+}
+
+/** One session: send, and read with `for await`. A dropped line is resumed. */
+export class GroveStream {
+  #url;
+  #subprotocols;
+  #settings;
+  #socket = null;
+  #isUp = false;
+  #sequence = 0;
+  #frames = 0;
+  #received = 0;
+  #kept = [];
+  #keptBytes = 0;
+  #droppedBefore = 0;
+  #output = [];
+  #wake = () => {};
+  #fault = null;
+  #lostAtMs = null;
+  #opening;
+
+  constructor(url, key, settings) {
+    this.#url = `${url.replace(/^http/, "ws")}/v1/stream?`;
+    // A browser cannot set headers: the key travels as a subprotocol, which is not echoed.
+    this.#subprotocols = ["grove.v1", ...(key ? [`grove.key.${key}`] : [])];
+    this.#settings = settings;
+    this.session = null; // session.created, once open
+    this.summary = null; // session.closed, once everything was read
+    this.opened = new Promise((resolve, reject) => (this.#opening = { resolve, reject }));
+    this.opened.catch(() => {});
+    this.#connect();
+  }
+
+  /** Send samples (an ArrayBuffer or a view of one) in the session's encoding. */
+  async send(chunk) {
+    const bytes = bytesOf(chunk);
+    const most = this.session.limits.message_bytes - HEADER_BYTES;
+    for (let cut = 0; cut < bytes.length; cut += most) {
+      this.#put(this.#packet(0, 0, AUDIO << 8, bytes.subarray(cut, cut + most)));
+      await this.#room();
+    }
+  }
+
+  /** Send a packet of tokens, as an encoding session gave it. */
+  async sendTokens(packet) {
+    const flags = (TOKENS << 8) | packet.levels;
+    this.#put(this.#packet(this.#frames, packet.count, flags, packet.payload));
+    this.#frames += packet.count;
+    await this.#room();
+  }
+
+  /** Change the bitrate of frames completed by audio sent from now on. */
+  setLevels(levels) {
+    this.#put(JSON.stringify({ type: "levels", levels }));
+  }
+
+  /** Say that no input follows; output goes on until all of it is read. */
+  finalize() {
+    this.#put(JSON.stringify({ type: "finalize" }));
+  }
+
+  /** Leave at once, and give up the session. */
+  close() {
+    this.#fault ??= new GroveError("closed", "the stream was left");
+    this.#socket?.close(1000);
+    this.#wake();
+  }
+
+  /** Yield packets until the session is over. */
+  async *[Symbol.asyncIterator]() {
+    for (;;) {
+      while (this.#output.length > 0) yield this.#output.shift();
+      if (this.summary) return;
+      if (this.#fault) throw this.#fault;
+      await new Promise((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  #connect() {
+    const query = this.session
+      ? { resume: this.session.resume.token, received: this.#received }
+      : this.#settings;
+    const socket = new WebSocket(this.#url + new URLSearchParams(query), this.#subprotocols);
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = (event) => this.#take(event.data);
+    socket.onclose = (event) => this.#lost(socket, event);
+    // Node.js 20 tells a refused handshake by an error alone; elsewhere a close follows it.
+    socket.onerror = () => setTimeout(() => this.#lost(socket, { code: 1006, reason: "" }));
+    this.#socket = socket;
+  }
+
+  #take(data) {
+    if (typeof data === "string") {
+      this.#takeText(JSON.parse(data));
+    } else {
+      this.#received += 1;
+      this.#output.push(packetOf(data));
+    }
+    this.#wake();
+  }
+
+  #takeText(said) {
+    switch (said.type) {
+      case "session.created":
+        this.session = said;
+        this.#isUp = true;
+        this.#opening.resolve();
+        break;
+      case "session.resumed":
+        this.#repeat(said.next_sequence);
+        break;
+      case "session.closed":
+        this.#received += 1;
+        this.summary = said;
+        break;
+      case "error":
+        if (said.fatal || said.code === "bad_levels") this.#fail(errorOf(said));
+        break;
+    }
+  }
+
+  #repeat(nextSequence) {
+    if (nextSequence < this.#droppedBefore) {
+      this.#fail(new GroveError("resume_failed", `packet ${nextSequence} is no longer kept here`));
+      return;
+    }
+    // What was sent before a packet that arrived has arrived as well.
+    for (const { sequence, message } of this.#kept) {
+      if (sequence >= nextSequence) this.#socket.send(message);
+    }
+    this.#isUp = true;
+    this.#lostAtMs = null;
+  }
+
+  #lost(socket, { code, reason }) {
+    if (socket !== this.#socket || this.summary || this.#fault) return;
+    this.#socket = null;
+    this.#isUp = false;
+    this.#lostAtMs ??= Date.now();
+    const patienceMs = 1000 * (this.session?.resume.seconds ?? 0);
+    if (!RESUMABLE.has(code) || Date.now() - this.#lostAtMs >= patienceMs) {
+      this.#fail(new GroveError("closed", `the line closed with ${code} ${reason}`));
+      return;
+    }
+    setTimeout(() => this.#fault || this.#connect(), RETRY_MS);
+  }
+
+  #fail(error) {
+    this.#fault ??= error;
+    this.#opening.reject(error);
+    this.#wake();
+  }
+
+  #packet(index, count, flags, payload) {
+    const packet = new Uint8Array(HEADER_BYTES + payload.length);
+    const header = new DataView(packet.buffer);
+    [this.#sequence, index, count, flags].forEach((value, n) => header.setUint32(4 * n, value, true));
+    packet.set(payload, HEADER_BYTES);
+    return packet;
+  }
+
+  #put(message) {
+    if (this.#fault) throw this.#fault;
+    this.#kept.push({ sequence: this.#sequence, message });
+    this.#keptBytes += message.length;
+    while (this.#keptBytes > KEPT_BYTES) {
+      const oldest = this.#kept.shift();
+      this.#keptBytes -= oldest.message.length;
+      this.#droppedBefore = oldest.sequence + 1;
+    }
+    if (typeof message !== "string") this.#sequence += 1;
+    if (this.#isUp) this.#socket.send(message); // else it is repeated after the resume
+  }
+
+  async #room() {
+    while (!this.#fault && (!this.#isUp || this.#socket.bufferedAmount > UNSENT_BYTES)) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+/** Return the codes of each frame of a packet of tokens, level 0 first. */
+export function framesOf(packet) {
+  const view = new DataView(packet.payload.buffer, packet.payload.byteOffset);
+  const size = packet.count ? packet.payload.length / 2 / packet.count : 0;
+  return Array.from({ length: packet.count }, (_, frame) =>
+    Array.from({ length: size }, (_, n) => view.getUint16(2 * (frame * size + n), true)),
+  );
+}
+
+function packetOf(buffer) {
+  const header = new DataView(buffer);
+  const flags = header.getUint32(12, true);
+  return {
+    kind: flags >> 8 === AUDIO ? "audio" : "tokens",
+    index: header.getUint32(4, true),
+    count: header.getUint32(8, true),
+    levels: flags & 0xff,
+    payload: new Uint8Array(buffer, HEADER_BYTES),
+  };
+}
+
+function bytesOf(chunk) {
+  if (chunk instanceof ArrayBuffer) return new Uint8Array(chunk);
+  return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+}
+
+function errorOf(said) {
+  return new GroveError(said.code, said.message, said.hint, said.retry_after_seconds);
+}
+
+async function problemOf(reply) {
+  const retryAfter = reply.headers.get("Retry-After");
+  const said = await reply.json().catch(() => ({}));
+  return new GroveError(
+    said.code ?? "http",
+    said.detail ?? `status ${reply.status}`,
+    said.hint,
+    retryAfter === null ? undefined : Number(retryAfter),
+  );
+}

@@ -1,0 +1,221 @@
+"""The Grove protocol without I/O: settings, packets, errors, and what a resume repeats."""
+
+import json
+import struct
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from urllib.parse import urlencode
+
+import httpx
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+_HEADER: Final = struct.Struct("<IIII")
+_AUDIO, _TOKENS = 1, 2
+# The line went, but nobody said that the session is over.
+_RESUMABLE: Final = {1001, 1006, 1011, 1012}
+_KEPT_BYTES: Final = 8 << 20
+
+
+class GroveError(Exception):
+    """What the service refused or broke off; `code` is one of PROTOCOL.md's."""
+
+    def __init__(
+        self, code: str, message: str, hint: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{code}: {message}" + (f" ({hint})" if hint else ""))
+        self.code = code
+        self.retry_after_seconds = retry_after
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """The query of `/v1/stream`; None leaves the choice to the server."""
+
+    mode: Literal["encode", "decode", "transcode"] = "transcode"
+    levels: int | None = None
+    encoding: Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"] = "pcm_s16le"
+    sample_rate: int | None = None
+    channels: int = 1
+    pace: Literal["realtime", "file"] = "realtime"
+    model: str | None = None
+
+    @property
+    def query(self) -> str:
+        return urlencode({name: value for name, value in vars(self).items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Session:
+    """What `session.created` says."""
+
+    id: str
+    levels: int
+    sample_rate_hz: int
+    hop_samples: int
+    codes_per_level: tuple[int, ...]
+    delay_ms: float
+    message_bytes: int
+    resume_token: str
+    resume_seconds: float
+
+
+@dataclass(frozen=True)
+class Packet:
+    """Audio, or frames of codes; `index` is the first sample or the first frame."""
+
+    kind: Literal["audio", "tokens"]
+    index: int
+    count: int
+    levels: int
+    payload: bytes
+
+    @property
+    def frames(self) -> list[tuple[int, ...]]:
+        """Return the codes of each frame, level 0 first."""
+        codes = struct.unpack(f"<{len(self.payload) // 2}H", self.payload)
+        size = len(codes) // self.count if self.count else 0
+        return [codes[n * size : (n + 1) * size] for n in range(self.count)]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `session.closed` says of the whole stream."""
+
+    frames: int
+    samples: int
+    seconds: float
+    sha256: str
+
+
+class StreamProtocol:
+    """The protocol without I/O: messages in and out, and what a resume must repeat."""
+
+    def __init__(self, settings: StreamSettings) -> None:
+        self._settings = settings
+        self._sequence = 0
+        self._frames = 0
+        self._received = 0
+        self._kept: deque[tuple[int, bytes | str]] = deque()
+        self._kept_bytes = 0
+        self._dropped_before = 0
+        self.session: Session | None = None
+        self.summary: Summary | None = None
+
+    @property
+    def query(self) -> str:
+        """Return the query to connect with: a new session, or the old one again."""
+        if self.session is None:
+            return self._settings.query
+        return urlencode({"resume": self.session.resume_token, "received": self._received})
+
+    def audio(self, chunk: bytes) -> list[bytes]:
+        """Return the packets that carry a chunk of samples."""
+        assert self.session is not None
+        most = self.session.message_bytes - _HEADER.size
+        cuts = range(0, len(chunk), most)
+        return [self._packet(0, 0, _AUDIO << 8, chunk[cut : cut + most]) for cut in cuts]
+
+    def tokens(self, packet: Packet) -> bytes:
+        """Return the packet that carries frames of codes, numbered on from the last one."""
+        index, self._frames = self._frames, self._frames + packet.count
+        return self._packet(index, packet.count, _TOKENS << 8 | packet.levels, packet.payload)
+
+    def control(self, kind: Literal["finalize", "levels"], levels: int = 0) -> str:
+        text = json.dumps({"type": kind} | ({"levels": levels} if levels else {}))
+        self._keep(text)
+        return text
+
+    def receive(self, message: bytes | str) -> Packet | list[bytes | str]:
+        """Return the output in a message, or else what must be sent again because of it."""
+        if isinstance(message, bytes):
+            _, index, count, flags = _HEADER.unpack_from(message)
+            self._received += 1
+            kind: Literal["audio", "tokens"] = "audio" if flags >> 8 == _AUDIO else "tokens"
+            return Packet(kind, index, count, flags & 0xFF, message[_HEADER.size :])
+        said = json.loads(message)
+        match said["type"]:
+            case "session.created":
+                self.session = _session(said)
+            case "session.resumed":
+                return self._repeated(said["next_sequence"])
+            case "session.closed":
+                self._received += 1
+                self.summary = Summary(
+                    said["frames"], said["samples"], said["seconds"], said["sha256"]
+                )
+            case "error" if said["fatal"] or said["code"] == "bad_levels":
+                raise GroveError(
+                    said["code"], said["message"], said.get("hint"), said.get("retry_after_seconds")
+                )
+        return []
+
+    def check_resumable(self, closed: ConnectionClosed) -> float:
+        """Return for how long a resume may be tried, or raise why it may not."""
+        code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
+        if self.session is None or code not in _RESUMABLE:
+            raise GroveError("closed", f"the server closed with {code} {reason}") from closed
+        return self.session.resume_seconds
+
+    def _packet(self, index: int, count: int, flags: int, payload: bytes) -> bytes:
+        packet = _HEADER.pack(self._sequence, index, count, flags) + payload
+        self._keep(packet)
+        self._sequence += 1
+        return packet
+
+    def _keep(self, message: bytes | str) -> None:
+        self._kept.append((self._sequence, message))
+        self._kept_bytes += len(message)
+        while self._kept_bytes > _KEPT_BYTES:
+            sequence, oldest = self._kept.popleft()
+            self._kept_bytes -= len(oldest)
+            self._dropped_before = sequence + 1
+
+    def _repeated(self, next_sequence: int) -> list[bytes | str]:
+        if next_sequence < self._dropped_before:
+            raise GroveError("resume_failed", f"packet {next_sequence} is no longer kept here")
+        # What was sent before a packet that arrived has arrived as well.
+        return [message for sequence, message in self._kept if sequence >= next_sequence]
+
+
+def _session(said: dict[str, Any]) -> Session:
+    return Session(
+        id=said["session_id"],
+        levels=said["levels"],
+        sample_rate_hz=said["sample_rate_hz"],
+        hop_samples=said["model"]["hop_samples"],
+        codes_per_level=tuple(said["model"]["codes_per_level"]),
+        delay_ms=said["delay"]["algorithmic_ms"] + said["delay"]["resampler_ms"],
+        message_bytes=said["limits"]["message_bytes"],
+        resume_token=said["resume"]["token"],
+        resume_seconds=said["resume"]["seconds"],
+    )
+
+
+def auth_headers(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def query_params(levels: int | None, form: str) -> dict[str, str | int]:
+    return {"format": form} | ({} if levels is None else {"levels": levels})
+
+
+def content_of(reply: httpx.Response) -> bytes:
+    if reply.is_error:
+        raise problem_of(reply.status_code, reply.content, reply.headers.get("Retry-After"))
+    return reply.content
+
+
+def problem_of(status: int, body: bytes, retry_after: str | None = None) -> GroveError:
+    """Return the error in a problem document, or what else a proxy may have answered."""
+    seconds = float(retry_after) if retry_after else None
+    try:
+        said = json.loads(body)
+        return GroveError(said["code"], said["detail"], said.get("hint"), seconds)
+    except (ValueError, KeyError, TypeError):
+        return GroveError("http", f"status {status}", None, seconds)
+
+
+def refusal_of(refused: InvalidStatus) -> GroveError:
+    """Return why a WebSocket was not opened."""
+    return problem_of(refused.response.status_code, bytes(refused.response.body or b""))

@@ -1,0 +1,38 @@
+"""Grove: a causal neural audio codec that turns audio into tokens and back, in real time."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from codec.auto import AutoCodec, EncodecModel, MimiModel
+    from codec.auto_features import AutoFeatureExtractor, AutoProcessor
+    from codec.vocab import VocabSpec
+
+__all__ = [
+    "AutoCodec",
+    "AutoFeatureExtractor",
+    "AutoProcessor",
+    "EncodecModel",
+    "MimiModel",
+    "VocabSpec",
+]
+
+_HOMES = {
+    "AutoCodec": "codec.auto",
+    "EncodecModel": "codec.auto",
+    "MimiModel": "codec.auto",
+    "AutoFeatureExtractor": "codec.auto_features",
+    "AutoProcessor": "codec.auto_features",
+    "VocabSpec": "codec.vocab",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for when it is asked for: `import codec` itself costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

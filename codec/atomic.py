@@ -1,0 +1,97 @@
+"""Output files that appear whole or not at all."""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from codec.errors import CodecError
+
+
+class OutputError(CodecError):
+    """A place that cannot be written to: in the way, forbidden, or full."""
+
+
+@contextmanager
+def atomic_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that takes its place at `path` when the block ends, and only if it ends well.
+
+    Devices and pipes are written to directly: there is nothing to keep whole.
+    """
+    target = path.resolve()  # a link keeps pointing where it did
+    mode = _existing_mode(path, overwrite)
+    with _output_errors(path, target.parent):
+        if mode is not None and not stat.S_ISREG(mode):
+            with path.open("wb") as device:
+                yield device
+            return
+        part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+        try:
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                if mode is not None:
+                    os.fchmod(file.fileno(), stat.S_IMODE(mode))
+                os.fsync(file.fileno())
+            _put_in_place(part, target, overwrite)
+        finally:
+            with suppress(OSError):
+                part.unlink()
+
+
+def _existing_mode(path: Path, overwrite: bool) -> int | None:
+    """Return the mode of what is at `path`, None if nothing; refuse what must not be replaced."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path}: is a directory, expected a file to write")
+    if stat.S_ISREG(mode) and not overwrite:
+        raise _exists(path)
+    return mode
+
+
+def _put_in_place(part: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        part.replace(target)
+    else:
+        # A link fails where a rename would quietly replace what appeared in the meantime.
+        try:
+            target.hardlink_to(part)
+        except FileExistsError:
+            raise _exists(target) from None
+        except OSError:
+            part.replace(target)  # a file system without links
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _exists(path: Path) -> OutputError:
+    return OutputError(f"{path}: exists already", hint="choose another name, or allow overwriting")
+
+
+@contextmanager
+def _output_errors(path: Path, folder: Path) -> Iterator[None]:
+    """Turn what the system says into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        # A failed write names no file. One named elsewhere is another file's trouble.
+        if error.filename is not None and Path(error.filename).parent != folder:
+            raise
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error

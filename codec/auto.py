@@ -1,0 +1,287 @@
+"""The codec as training scripts know it: shaped like transformers' codec models, without torch.
+
+Tokens do not depend on padding or batch mates, so a batch is only a way to go faster.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.auto_arrays import (
+    Array,
+    ShapeError,
+    Values,
+    as_codes,
+    as_lengths,
+    as_numpy,
+    as_signals,
+    like,
+)
+from codec.auto_outputs import (
+    AutoConfig,
+    CodecOutput,
+    DecoderOutput,
+    EncodecEncoderOutput,
+    EncoderOutput,
+    config_of,
+)
+from codec.bundle import load_bundle
+from codec.errors import CodecError
+from codec.file_encode import check_levels
+from codec.ragged import decode_ragged, encode_ragged
+from codec.resample import resample
+from codec.runtime import F32, I64, U16, Codec
+from codec.stream import DecodeStream, EncodeStream
+
+
+class UnsupportedError(CodecError, ValueError):
+    """Something that the other codecs have and this one does not."""
+
+
+class AutoCodec:
+    """A codec behind the interface of transformers' MimiModel and DacModel."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    @classmethod
+    def from_pretrained(cls, path_or_name: str | Path | None = None, threads: int = 1) -> Self:
+        """Load a bundle by folder or by name; the newest default if none is given."""
+        return cls(Codec(load_bundle(path_or_name), threads))
+
+    @cached_property
+    def config(self) -> AutoConfig:
+        return config_of(self.codec.spec)
+
+    def encode(
+        self,
+        input_values: Values,
+        sampling_rate: int | Values | None = None,
+        padding_mask: Values | None = None,
+        levels: int | None = None,
+        *,
+        num_quantizers: int | None = None,
+    ) -> EncoderOutput:
+        """Return codes for audio [B, 1, N], [B, N] or [N]; all levels if none are given.
+
+        Mimi takes the mask and the number of books as its second and third argument: an array
+        in the place of `sampling_rate` is read so.
+        """
+        if sampling_rate is not None and not isinstance(sampling_rate, int | np.integer):
+            mask, count = sampling_rate, padding_mask
+            rows, valid = self._encoded(input_values, None, mask)
+            books = self._books(levels, num_quantizers if count is None else _count(count))
+        else:
+            rows, valid = self._encoded(
+                input_values, None if sampling_rate is None else int(sampling_rate), padding_mask
+            )
+            books = self._books(levels, num_quantizers)
+        return EncoderOutput(like(input_values, rows[:, :books]), like(input_values, valid))
+
+    def decode(
+        self,
+        audio_codes: Values,
+        padding_mask: Values | None = None,
+        *,
+        audio_codes_mask: Values | None = None,
+    ) -> DecoderOutput:
+        """Return audio [B, 1, N] for codes [B, K, T]; N is the mask's, where one is given."""
+        return DecoderOutput(
+            like(audio_codes, self._decoded(audio_codes, padding_mask, audio_codes_mask))
+        )
+
+    def __call__(
+        self,
+        input_values: Values,
+        padding_mask: Values | None = None,
+        num_quantizers: int | None = None,
+    ) -> CodecOutput:
+        """Encode and decode."""
+        coded = self.encode(input_values, None, padding_mask, num_quantizers=num_quantizers)
+        mask = np.ones(as_signals(input_values).shape, bool)
+        made = self.decode(coded.audio_codes, mask if padding_mask is None else padding_mask)
+        return CodecOutput(coded.audio_codes, made.audio_values)
+
+    def streaming(
+        self, sampling_rate: int | None = None, levels: int | None = None
+    ) -> StreamingSession:
+        """Return one stream: chunks of audio to codes and codes to audio, as they come."""
+        return StreamingSession(self, sampling_rate, levels)
+
+    def to(self, device: object) -> Self:
+        """Stay where we are: the codec runs on the CPU."""
+        if str(device) != "cpu" and not str(device).startswith("torch."):
+            raise UnsupportedError(
+                f"device is {device}, expected cpu", hint="tensors of other devices are accepted"
+            )
+        return self
+
+    def eval(self) -> Self:
+        """Do nothing: an exported codec does not train."""
+        return self
+
+    def _encoded(
+        self, input_values: Values, rate_hz: int | None, mask: Values | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return codes [B, K, T] of all books, and a mask [B, T]."""
+        audio = as_signals(input_values)
+        signals = [
+            _at_rate(row[part], rate_hz, self.codec.spec.sample_rate_hz)
+            for row, part in zip(audio, as_lengths(mask, audio.shape), strict=True)
+        ]
+        _refuse_non_numbers(signals)
+        rows = encode_ragged(self.codec, signals)
+        longest = max(map(len, rows), default=0)
+        codes = np.zeros((len(rows), len(self.codec.spec.code_sizes), longest), np.int64)
+        valid = np.zeros((len(rows), longest), np.bool_)
+        for index, row in enumerate(rows):
+            codes[index, :, : len(row)] = row.T
+            valid[index, : len(row)] = True
+        return codes, valid
+
+    def _decoded(
+        self, audio_codes: Values, mask: Values | None, codes_mask: Values | None
+    ) -> NDArray[np.float32]:
+        codes = as_codes(audio_codes)
+        spec = self.codec.spec
+        level = self._level_of(codes.shape[1])
+        frames = np.zeros((len(codes), codes.shape[2], len(spec.code_sizes)), np.uint16)
+        frames[:, :, : codes.shape[1]] = codes.transpose(0, 2, 1)
+        own = as_lengths(codes_mask, (len(codes), codes.shape[2]))
+        rows: list[U16] = [row[part] for row, part in zip(frames, own, strict=True)]
+        levels: list[I64] = [np.full(len(row), level, np.int64) for row in rows]
+        pcm = decode_ragged(self.codec, rows, levels)
+        samples = max(map(len, pcm), default=0) if mask is None else as_numpy(mask).shape[-1]
+        audio = np.zeros((len(pcm), 1, samples), np.float32)
+        for index, row in enumerate(pcm):
+            kept = row[:samples]
+            audio[index, 0, : len(kept)] = kept
+        return audio
+
+    def _books(self, levels: int | None, num_quantizers: int | None) -> int:
+        """Return how many books to keep."""
+        spec = self.codec.spec
+        if num_quantizers is not None:
+            if levels is not None:
+                raise ShapeError("levels and num_quantizers are both given, expected one of them")
+            return spec.codes_at(self._level_of(num_quantizers))
+        if levels is not None:
+            check_levels(spec, levels)
+        return spec.codes_at(spec.levels if levels is None else levels)
+
+    def _level_of(self, books: int) -> int:
+        counts = [self.codec.spec.codes_at(level) for level in range(1, self.codec.spec.levels + 1)]
+        if books not in counts:
+            raise ShapeError(
+                f"got {books} books, expected {', '.join(map(str, counts))} "
+                f"for {self.codec.spec.name}"
+            )
+        return counts.index(books) + 1
+
+
+class MimiModel(AutoCodec):
+    """`AutoCodec` under the name that scripts written for Mimi import."""
+
+
+class EncodecModel(AutoCodec):
+    """`AutoCodec` with the shapes and arguments of transformers' EncodecModel."""
+
+    def encode(  # type: ignore[override]
+        self,
+        input_values: Values,
+        padding_mask: Values | None = None,
+        bandwidth: float | None = None,
+        return_dict: bool | None = None,
+    ) -> EncodecEncoderOutput | tuple[Any, ...]:
+        """Return codes [1, B, K, T]; without a bandwidth in kbit/s, of all levels."""
+        codes, valid = self._encoded(input_values, None, padding_mask)
+        books = self._books(None if bandwidth is None else self._level_at(bandwidth), None)
+        output = EncodecEncoderOutput(
+            like(input_values, codes[None, :, :books]), [None], like(input_values, valid)
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    def decode(  # type: ignore[override]
+        self,
+        audio_codes: Values,
+        audio_scales: object = None,  # noqa: ARG002 - EnCodec's, and always [None] here
+        padding_mask: Values | None = None,
+        return_dict: bool | None = None,
+        last_frame_pad_length: int = 0,  # noqa: ARG002 - EnCodec's
+    ) -> DecoderOutput | tuple[Any, ...]:
+        """Return audio [B, 1, N] for codes [1, B, K, T]."""
+        output = DecoderOutput(like(audio_codes, self._decoded(audio_codes, padding_mask, None)))
+        return output.to_tuple() if return_dict is False else output
+
+    def _level_at(self, bandwidth_kbps: float) -> int:
+        known = self.config.target_bandwidths
+        if bandwidth_kbps not in known:
+            raise UnsupportedError(
+                f"bandwidth is {bandwidth_kbps} kbit/s, expected one of "
+                f"{', '.join(f'{value:g}' for value in known)}"
+            )
+        return known.index(bandwidth_kbps) + 1
+
+
+class StreamingSession:
+    """One direction or both of a stream; the tokens are those of the whole signal."""
+
+    def __init__(self, model: AutoCodec, sampling_rate: int | None, levels: int | None) -> None:
+        self._books = model._books(levels, None)
+        self._model = model
+        self._encoder = EncodeStream(model.codec, sampling_rate)
+        self._decoder = DecodeStream(model.codec, sampling_rate)
+
+    def encode(self, chunk: Values) -> Array:
+        """Return the codes [1, K, T] that a chunk of audio [n], [1, n] or [1, 1, n] completes."""
+        return like(chunk, self._shaped(self._encoder.push(self._one(chunk))))
+
+    def finish(self) -> NDArray[np.int64]:
+        """Return the last codes [1, K, T]; the session encodes no more."""
+        return self._shaped(self._encoder.finish())
+
+    def decode(self, audio_codes: Values) -> Array:
+        """Return the audio [1, 1, n] that codes [1, K, T] complete."""
+        codes = as_codes(audio_codes)
+        if len(codes) != 1:
+            raise ShapeError(f"got {len(codes)} rows of codes, a stream has one")
+        level = self._model._level_of(codes.shape[1])
+        frames = np.zeros((codes.shape[2], len(self._model.codec.spec.code_sizes)), np.uint16)
+        frames[:, : codes.shape[1]] = codes[0].T
+        return like(audio_codes, self._decoder.push(frames, level)[None, None])
+
+    def _shaped(self, codes: U16) -> NDArray[np.int64]:
+        shaped: NDArray[np.int64] = codes[:, : self._books].T[None].astype(np.int64)
+        return shaped
+
+    def _one(self, chunk: Values) -> F32:
+        audio = as_signals(chunk)
+        if len(audio) != 1:
+            raise ShapeError(f"got {len(audio)} rows of audio, a stream has one")
+        row: F32 = audio[0]
+        return row
+
+
+def _count(value: Values) -> int:
+    if not isinstance(value, int | np.integer):
+        raise ShapeError(
+            f"the third argument is {type(value).__name__}, expected a number of books"
+        )
+    return int(value)
+
+
+def _at_rate(signal: F32, rate_hz: int | None, codec_rate_hz: int) -> F32:
+    if rate_hz is None or rate_hz == codec_rate_hz:
+        return signal
+    return resample(signal, int(rate_hz), codec_rate_hz)
+
+
+def _refuse_non_numbers(signals: list[F32]) -> None:
+    for index, signal in enumerate(signals):
+        if not np.isfinite(signal).all():
+            raise ShapeError(f"row {index} of input_values holds what is not a number")

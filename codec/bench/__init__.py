@@ -1,0 +1,1 @@
+"""`grove bench`: how fast the codec is here, beside the peers found on the same machine."""

@@ -1,0 +1,109 @@
+"""Whole audio through the encoder, block by block: into a container, or on to a decoder."""
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from codec.channels import down_mix, split_channels
+from codec.config import CodecSpec
+from codec.container_header import ContainerHeader
+from codec.container_write import ByteSink, ContainerWriter
+from codec.errors import AudioError, StreamError
+from codec.runtime import F32, U16, Codec
+from codec.stream import FrameFeed
+
+
+class BlockSource(Protocol):
+    """What an encoder needs to know of audio before its first block; `AudioSource` is one."""
+
+    name: str
+    sample_rate_hz: int
+    channels: int
+
+
+class Length(NamedTuple):
+    """How much audio went through."""
+
+    frames: int
+    samples: int
+    """At the codec's rate."""
+    source_samples: int
+    """At the source's rate."""
+
+
+class AudioEncoder:
+    """One source of audio to frames of codes: down-mixed, or left and right as two streams."""
+
+    def __init__(self, codec: Codec, source: BlockSource, *, stereo: bool = False) -> None:
+        self.codec = codec
+        self.streams = _stream_count(source, stereo)
+        self._feeds = [FrameFeed(codec.spec, source.sample_rate_hz) for _ in range(self.streams)]
+        self._state = codec.encoder_state(self.streams)
+        self._frames = 0
+
+    @property
+    def length(self) -> Length:
+        """What went through so far; complete after `finish`."""
+        return Length(self._frames, self._feeds[0].samples, self._feeds[0].samples_in)
+
+    def push(self, block: F32) -> U16:
+        """Return the frames of codes [streams, T, K] that `block` [n, channels] completes."""
+        parts = split_channels(block) if self.streams == 2 else (down_mix(block),)
+        return self._encoded(
+            [feed.push(part) for feed, part in zip(self._feeds, parts, strict=True)]
+        )
+
+    def finish(self) -> U16:
+        """Return the last frames of codes [streams, T, K]."""
+        return self._encoded([feed.finish() for feed in self._feeds])
+
+    def _encoded(self, frames: list[F32]) -> U16:
+        pcm = np.stack(frames).reshape(self.streams, -1)
+        codes, self._state = self.codec.encode_step(pcm, self._state)
+        self._frames += codes.shape[1]
+        return codes
+
+
+def encode_audio(
+    encoder: AudioEncoder,
+    source: BlockSource,
+    blocks: Iterable[F32],
+    out: ByteSink,
+    levels: int,
+) -> Length:
+    """Write a finished container of `levels` levels; `blocks` are the audio of `source`."""
+    check_levels(encoder.codec.spec, levels)
+    header = ContainerHeader(
+        codec=encoder.codec.spec,
+        channels=2 if encoder.streams == 2 else 1,
+        source_sample_rate_hz=source.sample_rate_hz,
+        source_channels=source.channels,
+    )
+    writer = ContainerWriter(out, header)
+    for block in blocks:
+        writer.write(encoder.push(block), levels)
+    writer.write(encoder.finish(), levels)
+    writer.close(encoder.length.samples, encoder.length.source_samples)
+    return encoder.length
+
+
+def check_levels(spec: CodecSpec, levels: int) -> None:
+    """Refuse levels that the model does not have."""
+    if not 1 <= levels <= spec.levels:
+        raise StreamError(
+            f"levels is {levels}, expected 1 to {spec.levels} for {spec.name}",
+            hint=f"they make {spec.bitrate_bps(1) / 1000:g} to "
+            f"{spec.bitrate_bps(spec.levels) / 1000:g} kbit/s",
+        )
+
+
+def _stream_count(source: BlockSource, stereo: bool) -> int:
+    if not stereo or source.channels == 1:
+        return 1
+    if source.channels != 2:
+        raise AudioError(
+            f"{source.name}: has {source.channels} channels, expected 1 or 2 to code as stereo",
+            hint="leave out --stereo to mix them down",
+        )
+    return 2

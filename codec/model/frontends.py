@@ -1,0 +1,107 @@
+"""From samples to per-frame features. Some front ends also offer a linear view of the frame."""
+
+from typing import NamedTuple, TypeAlias, assert_never
+
+import torch
+from torch import Tensor, nn
+
+from codec.config import CodecConfig, MdctConfig, SeanetConfig, StftConfig
+from codec.model.mdct import Companding, Mdct
+from codec.model.seanet import seanet_encoder
+from codec.model.stft import Spectrum, Stft
+
+_POWER_FLOOR = 1e-10
+_ROOTS = 6
+
+
+class Features(NamedTuple):
+    """What a front end hands on."""
+
+    network: Tensor  # [B, T, features], input of the trunk
+    linear: Tensor | None  # [B, T, linear_width], input of the linear path around it
+    state: Tensor  # [B, S]
+
+
+class MdctFrontend(nn.Module):
+    """Companded MDCT coefficients, with their magnitudes beside them for the network."""
+
+    def __init__(self, hop_samples: int, config: MdctConfig) -> None:
+        super().__init__()
+        self.mdct = Mdct(hop_samples, config)
+        self.companding = Companding(config.companding)
+        self.features = 2 * hop_samples
+        self.linear_width = hop_samples
+        self.state_size = self.mdct.state_size
+
+    def forward(self, pcm: Tensor, state: Tensor) -> Features:
+        coefficients, state = self.mdct(pcm, state)
+        companded = self.companding.compress(coefficients)
+        # A second root flattens the range for the network; unlike a logarithm it rounds exactly.
+        magnitude = (companded.abs() + 1e-3).sqrt()
+        return Features(torch.cat([companded, magnitude], dim=2), companded, state)
+
+
+class StftFrontend(nn.Module):
+    """Log-magnitude and phase (cosine and sine) of each bin; there is no linear path."""
+
+    def __init__(self, hop_samples: int, config: StftConfig) -> None:
+        super().__init__()
+        self.stft = Stft(hop_samples, config.window_samples)
+        self.features = 3 * self.stft.bins
+        self.linear_width = 0
+        self.state_size = self.stft.state_size
+
+    def forward(self, pcm: Tensor, state: Tensor) -> Features:
+        spectrum, state = self.stft(pcm, state)
+        magnitude = magnitudes(spectrum)
+        phase = [part / magnitude for part in spectrum]
+        # Speech has logarithms from -10 to 2: bring them to the scale of the phases.
+        level = 1 + logarithm(magnitude) / 4
+        return Features(torch.cat([level, *phase], dim=2), None, state)
+
+
+def magnitudes(spectrum: Spectrum) -> Tensor:
+    """Return the magnitude of each bin, a little above zero where there is silence."""
+    return (spectrum.real.square() + spectrum.imaginary.square() + _POWER_FLOOR).sqrt()
+
+
+def logarithm(x: Tensor) -> Tensor:
+    """Return nearly ln x, as n (x^(1/n) - 1): roots, unlike logarithms, round the same everywhere.
+
+    A kernel may take another logarithm for the last few numbers of its input than for the bulk,
+    and then codes would depend on how many frames come at once.
+    """
+    for _ in range(_ROOTS):
+        x = x.sqrt()
+    return float(1 << _ROOTS) * (x - 1)
+
+
+class SeanetFrontend(nn.Module):
+    """Strided convolutions straight on the samples; there is no linear path."""
+
+    def __init__(self, latent: int, config: SeanetConfig) -> None:
+        super().__init__()
+        self.encoder = seanet_encoder(config, latent)
+        self.features = latent
+        self.linear_width = 0
+        self.state_size = self.encoder.state_size
+
+    def forward(self, pcm: Tensor, state: Tensor) -> Features:
+        features, state = self.encoder(pcm.unsqueeze(2), state)
+        return Features(features, None, state)
+
+
+Frontend: TypeAlias = MdctFrontend | StftFrontend | SeanetFrontend
+
+
+def build_frontend(config: CodecConfig) -> Frontend:
+    """Return the front end that `config` asks for."""
+    match config.frontend:
+        case MdctConfig():
+            return MdctFrontend(config.hop_samples, config.frontend)
+        case StftConfig():
+            return StftFrontend(config.hop_samples, config.frontend)
+        case SeanetConfig():
+            return SeanetFrontend(config.latent, config.frontend)
+        case _:
+            assert_never(config.frontend)

@@ -1,0 +1,123 @@
+"""From the decoder's hidden frames back to samples."""
+
+from math import prod
+from typing import TypeAlias, assert_never
+
+from torch import Tensor, nn
+
+from codec.config import CodecConfig, MagPhaseConfig, MdctConfig, MultirateConfig, SeanetConfig
+from codec.model.mdct import Companding, InverseMdct
+from codec.model.multirate import rising_rates
+from codec.model.seanet import seanet_decoder
+from codec.model.stft import InverseStft, Spectrum
+
+_GAIN_LIMIT = 4.0
+# What full scale reaches in one bin of a unitary transform is the root of the window length.
+_LOG_MAGNITUDE_LIMIT = 4.0
+_LOG_QUIET = -4.0
+_PHASE_FLOOR = 1e-8
+
+
+class MdctHead(nn.Module):
+    """Companded coefficients: the linear path with a learned gain, plus what the network adds."""
+
+    def __init__(self, hop_samples: int, latent: int, width: int, config: MdctConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(latent, hop_samples, bias=False)
+        self.gain = nn.Linear(width, hop_samples)
+        self.residual = nn.Linear(width, hop_samples)
+        for layer in (self.gain, self.residual):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.companding = Companding(config.companding)
+        self.inverse = InverseMdct(hop_samples, config)
+        self.state_size = self.inverse.state_size
+        self.delay_samples = self.inverse.delay_samples
+
+    def forward(self, hidden: Tensor, latent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pcm [B, T*N] for hidden [B, T, W] and latent [B, T, D]."""
+        gain = self.gain(hidden).clamp(-_GAIN_LIMIT, _GAIN_LIMIT).exp()
+        companded = self.linear(latent) * gain + self.residual(hidden)
+        pcm, state = self.inverse(self.companding.expand(companded), state)
+        return pcm, state
+
+
+class MagPhaseHead(nn.Module):
+    """Magnitude and phase of each bin of an STFT, then overlap-add; the latent is not used."""
+
+    def __init__(self, hop_samples: int, width: int, config: MagPhaseConfig) -> None:
+        super().__init__()
+        self.inverse = InverseStft(hop_samples, config.window_samples)
+        self.log_magnitude = nn.Linear(width, self.inverse.bins)
+        nn.init.constant_(self.log_magnitude.bias, _LOG_QUIET)
+        self.phase = nn.Linear(width, 2 * self.inverse.bins)
+        self.state_size = self.inverse.state_size
+        self.delay_samples = self.inverse.delay_samples
+
+    def forward(self, hidden: Tensor, _latent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pcm [B, T*N] for hidden [B, T, W]."""
+        pcm, state = self.inverse(self.spectrum(hidden), state)
+        return pcm, state
+
+    def spectrum(self, hidden: Tensor) -> Spectrum:
+        """Return the spectrum that hidden [B, T, W] says."""
+        magnitude = self.log_magnitude(hidden).clamp(max=_LOG_MAGNITUDE_LIMIT).exp()
+        x, y = self.phase(hidden).chunk(2, dim=2)
+        # Two outputs per bin name a direction: an angle would have a seam.
+        scale = magnitude / (x.square() + y.square() + _PHASE_FLOOR).sqrt()
+        return Spectrum(x * scale, y * scale)
+
+
+class MultirateHead(nn.Module):
+    """Thin layers at rising rates, then a few samples from each step. It adds no delay."""
+
+    def __init__(self, hop_samples: int, width: int, config: MultirateConfig) -> None:
+        super().__init__()
+        self.rates = rising_rates(width, config)
+        self.samples = nn.Linear(config.widths[-1], hop_samples // prod(config.upsampling))
+        # What comes in is normalised, and sound is not: its loudness gets an output of its own.
+        self.log_gain = nn.Linear(config.widths[-1], 1)
+        nn.init.zeros_(self.log_gain.weight)
+        nn.init.constant_(self.log_gain.bias, _LOG_QUIET)
+        self.state_size = self.rates.state_size
+        self.delay_samples = 0
+
+    def forward(self, hidden: Tensor, _latent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pcm [B, T*N] for hidden [B, T, W]."""
+        steps, state = self.rates(hidden, state)
+        gain = self.log_gain(steps).clamp(max=_GAIN_LIMIT).exp()
+        return (self.samples(steps) * gain).reshape(hidden.shape[0], -1), state
+
+
+class SeanetHead(nn.Module):
+    """Transposed convolutions up to the samples. It adds no delay."""
+
+    def __init__(self, width: int, config: SeanetConfig) -> None:
+        super().__init__()
+        self.decoder = seanet_decoder(config, width)
+        self.state_size = self.decoder.state_size
+        self.delay_samples = 0
+
+    def forward(self, hidden: Tensor, _latent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pcm [B, T*N] for hidden [B, T, W]."""
+        pcm, state = self.decoder(hidden, state)
+        return pcm.reshape(hidden.shape[0], -1), state
+
+
+Head: TypeAlias = MdctHead | MagPhaseHead | MultirateHead | SeanetHead
+
+
+def build_head(config: CodecConfig) -> Head:
+    """Return the head that `config` asks for."""
+    hop, width = config.hop_samples, config.decoder.width
+    match config.head:
+        case MdctConfig():
+            return MdctHead(hop, config.latent, width, config.head)
+        case MagPhaseConfig():
+            return MagPhaseHead(hop, width, config.head)
+        case MultirateConfig():
+            return MultirateHead(hop, width, config.head)
+        case SeanetConfig():
+            return SeanetHead(width, config.head)
+        case _:
+            assert_never(config.head)

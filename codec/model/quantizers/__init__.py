@@ -1,0 +1,95 @@
+"""Quantizers: from latent frames to codes and back."""
+
+from typing import assert_never
+
+from codec.config import (
+    BookConfig,
+    BridgeBookConfig,
+    EmaBookConfig,
+    FsqConfig,
+    GrvqConfig,
+    IfsqConfig,
+    LookupBookConfig,
+    McrvqConfig,
+    QuantizerConfig,
+    RvqConfig,
+    SimBookConfig,
+    SimVqConfig,
+    VqBridgeConfig,
+    VqConfig,
+)
+from codec.errors import ConfigError
+from codec.model.quantizers.book import Book
+from codec.model.quantizers.bridge import BridgeBook
+from codec.model.quantizers.ema import EmaBook
+from codec.model.quantizers.level import GroupedLevel, Level, MaskedLevel
+from codec.model.quantizers.lookup import LookupBook
+from codec.model.quantizers.quantizer import Quantized, Quantizer
+from codec.model.quantizers.residual import ResidualQuantizer
+from codec.model.quantizers.scalar import EvenScalarQuantizer, FiniteScalarQuantizer
+from codec.model.quantizers.sim import SimBook
+from codec.model.quantizers.usage import BookUsage, book_statistics
+
+__all__ = ["BookUsage", "Quantized", "Quantizer", "book_statistics", "build_quantizer"]
+
+
+def build_quantizer(config: QuantizerConfig, dim: int) -> Quantizer:
+    """Build the quantizer of a config for latents of width `dim`."""
+    match config:
+        case RvqConfig():
+            return _residual([1] * config.levels, config.book, config.book_size, dim)
+        case GrvqConfig():
+            groups = [config.groups] * config.levels
+            return _residual(groups, config.book, config.book_size, dim)
+        case McrvqConfig():
+            return _masked(config, dim)
+        case VqConfig() | SimVqConfig() | VqBridgeConfig():
+            return _residual([1], config.book, config.book_size, dim)
+        case FsqConfig():
+            return FiniteScalarQuantizer(config.steps, config.levels, dim)
+        case IfsqConfig():
+            return EvenScalarQuantizer(config.steps, config.levels, dim)
+        case _:
+            assert_never(config)
+
+
+def _book(config: BookConfig, size: int, dim: int) -> Book:
+    match config:
+        case EmaBookConfig():
+            return EmaBook(config, size, dim)
+        case SimBookConfig():
+            return SimBook(size, dim)
+        case BridgeBookConfig():
+            return BridgeBook(config, size, dim)
+        case LookupBookConfig():
+            return LookupBook(config, size, dim)
+        case _:
+            assert_never(config)
+
+
+def _residual(groups: list[int], book: BookConfig, size: int, dim: int) -> Quantizer:
+    levels: list[Level] = [_grouped_level(count, book, size, dim) for count in groups]
+    return ResidualQuantizer(levels, dim)
+
+
+def _grouped_level(groups: int, book: BookConfig, size: int, dim: int) -> Level:
+    if dim % groups:
+        raise ConfigError(
+            f"a latent of width {dim} does not split into {groups} equal groups",
+            hint="choose a latent width that is a multiple of the groups",
+        )
+    return GroupedLevel([_book(book, size, dim // groups) for _ in range(groups)])
+
+
+def _masked(config: McrvqConfig, dim: int) -> Quantizer:
+    if dim < config.masked_books:
+        raise ConfigError(
+            f"a latent of width {dim} has fewer channels than {config.masked_books} masked books",
+            hint="choose a wider latent",
+        )
+    masked = [_book(config.book, config.book_size, dim) for _ in range(config.masked_books)]
+    rest = [
+        _grouped_level(1, config.book, config.book_size, dim)
+        for _ in range(config.books - config.masked_books)
+    ]
+    return ResidualQuantizer([MaskedLevel(masked), *rest], dim)

@@ -1,0 +1,1 @@
+"""Whole corpora to tokens: plan, encode, write shards, resume; and everything that reads them."""

@@ -1,0 +1,103 @@
+"""`grove tokens stats`: how the codes of each book are used."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.config import Frozen
+from codec.tokens.extras import pyplot
+from codec.tokens.reading import TokenFolder
+
+I64 = NDArray[np.int64]
+
+
+class BookStats(Frozen):
+    """The use of one book."""
+
+    book: int
+    size: int
+    used: int
+    dead: int
+    """Codes that never came."""
+    entropy_bits: float
+    most_bits: float
+    perplexity: float
+    top_code: int
+    top_share: float
+
+    @property
+    def efficiency(self) -> float:
+        return self.entropy_bits / self.most_bits
+
+
+class TokenStats(Frozen):
+    """The use of all books, and how much there is."""
+
+    rows: int
+    failed_rows: int
+    frames: int
+    hours: float
+    books: tuple[BookStats, ...]
+
+
+def count_codes(folder: TokenFolder) -> tuple[TokenStats, tuple[I64, ...]]:
+    """Return the figures, and a histogram for each book."""
+    card = folder.run.card
+    sizes = card.codec.code_sizes[: card.books]
+    counts = tuple(np.zeros(size, np.int64) for size in sizes)
+    rows = failed = frames = samples = 0
+    for row in folder.rows():
+        rows, failed = rows + 1, failed + (row.meta.error is not None)
+        frames, samples = frames + row.meta.n_frames, samples + row.meta.num_samples
+        for book, count in enumerate(counts):
+            count += np.bincount(row.codes[:, book], minlength=len(count))  # noqa: PLW2901 - in place
+    stats = TokenStats(
+        rows=rows,
+        failed_rows=failed,
+        frames=frames,
+        hours=samples / card.codec.sample_rate_hz / 3600,
+        books=tuple(_book(book, count) for book, count in enumerate(counts)),
+    )
+    return stats, counts
+
+
+def plot(counts: tuple[I64, ...], stats: TokenStats, path: Path) -> None:
+    """Draw each book's codes from the most used to the least, against even use."""
+    figure, axes = pyplot().subplots(figsize=(9, 5), layout="constrained")
+    for book, count in enumerate(counts):
+        if count.sum():
+            share = np.sort(count)[::-1] / count.sum() * len(count)
+            axes.plot(
+                np.arange(1, len(count) + 1) / len(count),
+                np.maximum(share, 1e-4),
+                label=f"book {book}: {stats.books[book].entropy_bits:.2f} bits",
+            )
+    axes.axhline(1, color="black", linewidth=0.5)
+    axes.set(
+        yscale="log",
+        xlabel="share of the book, most used first",
+        ylabel="use, 1 is even",
+        title=f"{stats.frames:,} frames, {stats.hours:.2f} h",
+    )
+    axes.legend(fontsize="small", ncols=2)
+    figure.savefig(path, dpi=120)
+    pyplot().close(figure)
+
+
+def _book(book: int, count: I64) -> BookStats:
+    total = int(count.sum())
+    share = count[count > 0] / max(total, 1)
+    entropy = float(-(share * np.log2(share)).sum()) + 0.0
+    top = int(count.argmax())
+    return BookStats(
+        book=book,
+        size=len(count),
+        used=int((count > 0).sum()),
+        dead=int((count == 0).sum()),
+        entropy_bits=entropy,
+        most_bits=float(np.log2(len(count))),
+        perplexity=2**entropy,
+        top_code=top,
+        top_share=float(count[top] / max(total, 1)),
+    )

@@ -1,0 +1,104 @@
+"""Who is calling: API keys, short-lived tokens, and the origins of browsers."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from server.problems import Problem, ProblemCode
+from server.protocol import SUBPROTOCOL_KEY
+from server.settings import Settings
+
+_TOKEN_PREFIX = "gt_"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Limits count per key, or per address where no key is needed."""
+
+    name: str
+    address: str
+    has_key: bool
+
+    @property
+    def identity(self) -> str:
+        return f"key:{self.name}" if self.has_key else f"address:{self.address}"
+
+
+class Gate:
+    """Lets callers in."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._names = {
+            digest: name for name, _, digest in (key.partition(":") for key in settings.api_keys)
+        }
+        self._secret = settings.token_secret.get_secret_value().encode()
+        self._token_seconds = settings.token_seconds
+        self._origins = frozenset(settings.allowed_origins)
+
+    def caller(
+        self, headers: Mapping[str, str], subprotocols: Iterable[str], address: str
+    ) -> Caller:
+        """Return who calls, by header or by WebSocket subprotocol."""
+        if not self._names:
+            return Caller("anonymous", address, has_key=False)
+        credential = _credential(headers, subprotocols)
+        name = self._name_of(credential) if credential else None
+        if name is None:
+            given = "a wrong or expired one" if credential else "none"
+            raise Problem(ProblemCode.UNAUTHORIZED, f"an API key is needed, got {given}")
+        return Caller(name, address, has_key=True)
+
+    def key_name(self, headers: Mapping[str, str]) -> str:
+        """Return whose key this is; a short-lived token is not enough."""
+        credential = _credential(headers, ())
+        name = self._names.get(_digest(credential)) if credential else None
+        if name is None:
+            raise Problem(ProblemCode.UNAUTHORIZED, "an API key is needed to ask for a token")
+        return name
+
+    def make_token(self, name: str) -> str:
+        """Return a token that stands for the key `name` for a short time."""
+        body = f"{name}.{int(time.time()) + self._token_seconds}"
+        return f"{_TOKEN_PREFIX}{body}.{self._signature(body)}"
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """Refuse browsers on other sites' pages; a client without an origin is no browser."""
+        origin = headers.get("origin")
+        if origin is None or origin in self._origins:
+            return
+        if urlsplit(origin).netloc != headers.get("host"):
+            raise Problem(
+                ProblemCode.FORBIDDEN,
+                f"origin {origin[:100]!r} is not allowed",
+                hint="the operator can list it in GROVE_ALLOWED_ORIGINS",
+            )
+
+    def _name_of(self, credential: str) -> str | None:
+        if not credential.startswith(_TOKEN_PREFIX):
+            return self._names.get(_digest(credential))
+        body, _, signature = credential.removeprefix(_TOKEN_PREFIX).rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._signature(body).encode()):
+            return None
+        name, _, expiry = body.rpartition(".")
+        return name if int(expiry) >= time.time() and name in self._names.values() else None
+
+    def _signature(self, body: str) -> str:
+        return hmac.new(self._secret, body.encode(), hashlib.sha256).hexdigest()
+
+
+def _credential(headers: Mapping[str, str], subprotocols: Iterable[str]) -> str | None:
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and bearer:
+        return bearer.strip()
+    if key := headers.get("x-api-key"):
+        return key
+    offered = (name for name in subprotocols if name.startswith(SUBPROTOCOL_KEY))
+    return next((name.removeprefix(SUBPROTOCOL_KEY) for name in offered), None)
+
+
+def _digest(key: str) -> str:
+    # The look-up is by hash, so how long it takes says nothing about any key.
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,175 @@
+"""Replies as they are computed: samples as an audio file, tokens as container, JSON or npy."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import assert_never
+
+import msgspec
+import numpy as np
+
+from codec.audio_writer import AudioOutput, FlacOutput, OggOutput, RawOutput, WavOutput, open_writer
+from codec.config import CodecSpec
+from codec.container_header import ContainerHeader
+from codec.container_write import ContainerWriter
+from server.formats import AudioFormat, TokenFormat
+from server.work import F32, I64, U16, Stepped
+
+
+class ChunkSink(io.BytesIO):
+    """Bytes that a writer made, taken away piece by piece."""
+
+    def take(self) -> bytes:
+        data = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return data
+
+
+async def audio_chunks(
+    blocks: AsyncIterator[F32], audio_format: AudioFormat, sample_rate_hz: int, samples: int | None
+) -> AsyncIterator[bytes]:
+    """Yield the bytes of an audio file of `samples` samples (None where nobody knows yet)."""
+    sink = ChunkSink()
+    with ExitStack() as stack:
+        # Opus takes long enough per block to be felt by live sessions, if it ran on the event loop.
+        writer = await asyncio.to_thread(
+            stack.enter_context,
+            open_writer(sink, _output(audio_format), sample_rate_hz, samples=samples),
+        )
+        async for block in blocks:
+            await asyncio.to_thread(writer.write, block[:, None])
+            if data := sink.take():
+                yield data
+    if data := sink.take():
+        yield data
+
+
+def _output(audio_format: AudioFormat) -> AudioOutput:
+    match audio_format:
+        case "wav":
+            return WavOutput()
+        case "flac":
+            return FlacOutput()
+        case "ogg":
+            return OggOutput()
+        case "raw":
+            return RawOutput()
+        case _:
+            assert_never(audio_format)
+
+
+class TokenFileInfo(msgspec.Struct, frozen=True):
+    """The source of tokens, for the formats that say."""
+
+    source_sample_rate_hz: int
+    source_channels: int
+
+
+class GrvTokens:
+    """A container, block by block."""
+
+    def __init__(self, spec: CodecSpec, info: TokenFileInfo) -> None:
+        self._sink = ChunkSink()
+        header = ContainerHeader(
+            codec=spec,
+            source_sample_rate_hz=info.source_sample_rate_hz,
+            source_channels=info.source_channels,
+        )
+        self._writer = ContainerWriter(self._sink, header)
+
+    def write(self, stepped: Stepped) -> bytes:
+        self._writer.write(stepped.codes, stepped.levels)
+        return self._sink.take()
+
+    def finish(self, codec_samples: int, source_samples: int) -> bytes:
+        self._writer.close(codec_samples, source_samples)
+        return self._sink.take()
+
+
+class _JsonHead(msgspec.Struct, frozen=True):
+    model: str
+    sha256: str
+    sample_rate_hz: int
+    hop_samples: int
+
+
+class JsonTokens:
+    """One object, whose counts come last because they are known last."""
+
+    def __init__(self, spec: CodecSpec) -> None:
+        self._spec = spec
+        self._levels: list[int] = []
+
+    def write(self, stepped: Stepped) -> bytes:
+        start = b"," if self._levels else self._head()
+        self._levels.extend(stepped.levels.tolist())
+        frames = [
+            codes[: self._spec.codes_at(level)]
+            for codes, level in zip(stepped.codes.tolist(), stepped.levels.tolist(), strict=True)
+        ]
+        return start + msgspec.json.encode(frames)[1:-1]
+
+    def finish(self, codec_samples: int, source_samples: int) -> bytes:
+        start = b"" if self._levels else self._head()
+        levels = msgspec.json.encode(self._levels)
+        tail = f'],"samples":{codec_samples},"source_samples":{source_samples},"levels":'
+        return start + tail.encode() + levels + b"}\n"
+
+    def _head(self) -> bytes:
+        spec = self._spec
+        head = _JsonHead(spec.name, spec.model_sha256, spec.sample_rate_hz, spec.hop_samples)
+        return msgspec.json.encode(head)[:-1] + b',"codes":['
+
+
+class NpyTokens:
+    """An array, whose header needs the number of frames: it all comes at the end."""
+
+    def __init__(self, spec: CodecSpec, levels: int) -> None:
+        self._used = spec.codes_at(levels)
+        self._parts: list[U16] = [np.empty((0, self._used), np.uint16)]
+
+    def write(self, stepped: Stepped) -> bytes:
+        self._parts.append(stepped.codes[:, : self._used])
+        return b""
+
+    def finish(self, codec_samples: int, source_samples: int) -> bytes:  # noqa: ARG002
+        file = io.BytesIO()
+        np.save(file, np.concatenate(self._parts), allow_pickle=False)
+        return file.getvalue()
+
+
+TokenWriter = GrvTokens | JsonTokens | NpyTokens
+
+
+def token_writer(
+    token_format: TokenFormat, spec: CodecSpec, info: TokenFileInfo, levels: int
+) -> TokenWriter:
+    match token_format:
+        case "grv":
+            return GrvTokens(spec, info)
+        case "json":
+            return JsonTokens(spec)
+        case "npy":
+            return NpyTokens(spec, levels)
+        case _:
+            assert_never(token_format)
+
+
+class TokenDocument(msgspec.Struct, frozen=True):
+    """What `/v1/decode` reads of the JSON form."""
+
+    codes: list[list[int]]
+    levels: list[int] | None = None
+    samples: int | None = None
+    sha256: str | None = None
+
+
+def levels_of_rows(codes: U16, spec: CodecSpec) -> tuple[U16, I64]:
+    """Return plain codes [T, n] as [T, K], and the levels that n codes are."""
+    frames, used = codes.shape
+    by_codes = {spec.codes_at(level): level for level in range(1, spec.levels + 1)}
+    wide = np.zeros((frames, len(spec.code_sizes)), np.uint16)
+    wide[:, :used] = codes
+    return wide, np.full(frames, by_codes[used], np.int64)

@@ -1,0 +1,268 @@
+"""`/v1/jobs`: long files, worked on in the background and kept on disk."""
+
+import asyncio
+import hashlib
+import re
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import FileResponse, Response
+
+from server.api_docs import ANY_BODY, AUDIO_REPLY, problem_replies
+from server.formats import AudioFormat, TokenFormat, audio_format, token_format
+from server.jobs import INPUT, RESULT, Job
+from server.problems import Problem, ProblemCode
+from server.routes_files import CallerParam, Levels, ModelName, Rate, checked_levels, settled
+from server.service import service_of
+from server.transfer import Operation, Transfer
+from server.upload import content_length, receive_into
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_RANGES = re.compile(r"bytes=(\d+-\d*|-\d+)(,\s*(\d+-\d*|-\d+))*", re.ASCII)
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+_JOB_EXAMPLE = {
+    "description": "The job",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object"},
+            "example": {
+                "id": "7c0e5a2f9b1d4e63",
+                "operation": "encode",
+                "state": "running",
+                "seconds_done": 812.5,
+                "format": "grv",
+                "links": {"self": "/v1/jobs/7c0e5a2f9b1d4e63"},
+            },
+        }
+    },
+}
+_JOBS = {"description": "The jobs", "content": {"application/json": {"schema": {"type": "array"}}}}
+
+
+class JobLinks(msgspec.Struct, frozen=True, omit_defaults=True):
+    self: str
+    result: str | None = None
+
+
+class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job as its caller sees it."""
+
+    id: str
+    operation: Operation
+    state: str
+    model_sha256: str
+    levels: int
+    format: str
+    created: float
+    seconds_done: float
+    links: JobLinks
+    ended: float | None = None
+    result_bytes: int | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Start a job",
+    response_class=Response,
+    responses={202: _JOB_EXAMPLE, **problem_replies("post")},
+    openapi_extra=ANY_BODY,
+)
+async def create(
+    request: Request,
+    caller: CallerParam,
+    *,
+    operation: Annotated[Operation, Query()],
+    levels: Levels = None,
+    model: ModelName = None,
+    format: AudioFormat | TokenFormat | None = None,  # noqa: A002 - the query parameter's name
+    sample_rate: Rate = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    service = service_of(request)
+    if content_length(request) is None:
+        raise Problem(ProblemCode.LENGTH_REQUIRED, "a job needs a Content-Length")
+    chosen = service.find_model(model)
+    transfer = Transfer(
+        operation=operation,
+        model=chosen,
+        levels=checked_levels(levels, chosen),
+        audio_format=_audio_format(operation, format, request),
+        token_format=_token_format(operation, format, request),
+        sample_rate_hz=sample_rate or chosen.spec.sample_rate_hz,
+        max_seconds=service.settings.max_job_seconds,
+    )
+    staged = service.jobs.stage()
+    try:
+        with service.admission.request(caller), (staged / INPUT).open("wb") as file:
+            await receive_into(file, request, service.settings)
+        asked = chosen if model else None
+        transfer = settled(operation, transfer, staged / INPUT, service, asked)
+        job = _new_job(transfer, caller.identity)
+        if idempotency_key is not None:
+            print_ = await asyncio.to_thread(_fingerprint, staged / INPUT, transfer)
+            bound = service.jobs.claim_key(idempotency_key, caller.identity, print_, job.id)
+            if bound is not None:
+                return _accepted(service.jobs.get(bound, caller.identity))
+        return _accepted(service.jobs.add(job, staged))
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+@router.get(
+    "",
+    summary="The caller's jobs",
+    response_class=Response,
+    responses={200: _JOBS, **problem_replies("get")},
+)
+async def list_jobs(request: Request, caller: CallerParam) -> Response:
+    jobs = service_of(request).jobs.listed(caller.identity)
+    return _json([_view(job) for job in jobs])
+
+
+@router.get(
+    "/{job_id}",
+    summary="State and progress of a job",
+    response_class=Response,
+    responses={200: _JOB_EXAMPLE, **problem_replies("get")},
+)
+async def get(request: Request, caller: CallerParam, job_id: str) -> Response:
+    return _json(_view(service_of(request).jobs.get(job_id, caller.identity)))
+
+
+@router.get(
+    "/{job_id}/result",
+    summary="The result of a job, or a range of it",
+    response_class=FileResponse,
+    responses={200: AUDIO_REPLY, 206: AUDIO_REPLY, **problem_replies("get")},
+)
+async def result(request: Request, caller: CallerParam, job_id: str) -> Response:
+    service = service_of(request)
+    job = service.jobs.get(job_id, caller.identity)
+    if job.state != "done":
+        raise Problem(ProblemCode.CONFLICT, f"the job is {job.state} and has no result")
+    _check_range(request.headers.get("range"), job.result_bytes or 0)
+    return FileResponse(
+        service.jobs.folder(job_id) / RESULT,
+        media_type=job.media_type,
+        filename=f"{job.id}.{job.format}",
+    )
+
+
+@router.delete(
+    "/{job_id}",
+    summary="Cancel a job, or drop one that ended",
+    response_class=Response,
+    responses={200: _JOB_EXAMPLE, **problem_replies("get")},
+)
+async def delete(request: Request, caller: CallerParam, job_id: str) -> Response:
+    return _json(_view(await service_of(request).jobs.delete(job_id, caller.identity)))
+
+
+def _check_range(header: str | None, size_bytes: int) -> None:
+    """Refuse as a problem document what FileResponse would refuse as text."""
+    if header is None:
+        return
+    if not _RANGES.fullmatch(header):
+        raise Problem(
+            ProblemCode.BAD_REQUEST, f"Range is {header[:80]!r}, expected bytes=first-last"
+        )
+    for part in header.removeprefix("bytes=").split(","):
+        first, last = part.strip().split("-")
+        if (first and int(first) >= size_bytes) or (first and last and int(first) > int(last)):
+            raise Problem(
+                ProblemCode.RANGE_NOT_SATISFIABLE,
+                f"the result has {size_bytes} bytes, {part.strip()} is outside",
+            )
+
+
+def _audio_format(operation: Operation, asked: str | None, request: Request) -> AudioFormat:
+    if operation == "encode":
+        return "wav"
+    match asked:
+        case None | "wav" | "flac" | "ogg" | "raw":
+            return audio_format(asked, request.headers.get("accept"))
+    raise _wrong_format(operation, asked)
+
+
+def _token_format(operation: Operation, asked: str | None, request: Request) -> TokenFormat:
+    if operation != "encode":
+        return "grv"
+    match asked:
+        case None | "grv" | "json" | "npy":
+            return token_format(asked, request.headers.get("accept"))
+    raise _wrong_format(operation, asked)
+
+
+def _wrong_format(operation: Operation, asked: str) -> Problem:
+    return Problem(
+        ProblemCode.INVALID_PARAMETER,
+        f"format is {asked}, which {operation} does not give",
+        pointer="#/query/format",
+    )
+
+
+def _new_job(transfer: Transfer, caller: str) -> Job:
+    return Job(
+        id=secrets.token_hex(8),
+        caller=caller,
+        operation=transfer.operation,
+        model_sha256=transfer.model.spec.model_sha256,
+        levels=transfer.levels,
+        format=transfer.extension,
+        sample_rate_hz=transfer.sample_rate_hz,
+        media_type=transfer.media_type,
+        created=time.time(),
+    )
+
+
+def _fingerprint(path: Path, transfer: Transfer) -> str:
+    """Return what makes two requests the same: the settings and the bytes."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    parts = (
+        transfer.operation,
+        transfer.model.spec.model_sha256,
+        transfer.levels,
+        transfer.extension,
+        transfer.sample_rate_hz,
+    )
+    digest.update(repr(parts).encode())
+    return digest.hexdigest()
+
+
+def _view(job: Job) -> JobView:
+    base = f"/v1/jobs/{job.id}"
+    return JobView(
+        id=job.id,
+        operation=job.operation,
+        state=job.state,
+        model_sha256=job.model_sha256,
+        levels=job.levels,
+        format=job.format,
+        created=job.created,
+        seconds_done=job.seconds_done,
+        links=JobLinks(base, f"{base}/result" if job.state == "done" else None),
+        ended=job.ended,
+        result_bytes=job.result_bytes,
+        error_code=job.error_code,
+        error=job.error,
+    )
+
+
+def _accepted(job: Job) -> Response:
+    response = _json(_view(job), status=202)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return response
+
+
+def _json(body: JobView | list[JobView], status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")

@@ -1,0 +1,67 @@
+"""Small codecs with every front end and head, none of whose parameters is still at its start."""
+
+import torch
+from torch import Tensor
+
+from codec.config import (
+    CodecConfig,
+    FrontendConfig,
+    GrvqConfig,
+    HeadConfig,
+    MagPhaseConfig,
+    MdctConfig,
+    MultirateConfig,
+    SeanetConfig,
+    StftConfig,
+    TrunkConfig,
+)
+from codec.model.codec import Codec
+
+HOP = 48
+MDCT = MdctConfig(overlap_samples=24)
+MULTIRATE = MultirateConfig(upsampling=(2, 3), widths=(12, 8), blocks=1)
+SEANET = SeanetConfig(channels=4, strides=(2, 4, 6), residual_blocks=2)
+
+
+def small(frontend: FrontendConfig, head: HeadConfig, blocks: int = 2) -> CodecConfig:
+    trunk = TrunkConfig(width=16, blocks=blocks, taps=3, expansion=2)
+    return CodecConfig(
+        hop_samples=HOP,
+        latent=12,
+        frontend=frontend,
+        encoder=trunk,
+        quantizer=GrvqConfig(groups=2, levels=3, book_size=16),
+        decoder=trunk,
+        head=head,
+    )
+
+
+VARIANTS: dict[str, CodecConfig] = {
+    "mdct": small(MDCT, MDCT),
+    "mdct-full-overlap": small(*[MdctConfig(overlap_samples=HOP, companding=0.7)] * 2),
+    "stft": small(StftConfig(window_samples=2 * HOP), MagPhaseConfig(window_samples=2 * HOP)),
+    "stft-short-window": small(StftConfig(window_samples=72), MagPhaseConfig(window_samples=72)),
+    "stft-multirate": small(StftConfig(window_samples=72), MULTIRATE),
+    "mdct-multirate": small(MDCT, MULTIRATE),
+    "seanet": small(SEANET, SEANET, blocks=0),
+    "seanet-with-trunk": small(SEANET, SEANET),
+    "seanet-mdct": small(SEANET, MDCT),
+}
+
+
+def lived_in(config: CodecConfig) -> Codec:
+    """Return a codec as training leaves one: no zeros where it began with zeros, books filled."""
+    torch.manual_seed(1)
+    codec = Codec(config).train()
+    with torch.no_grad():
+        for parameter in codec.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+        for step in range(8):
+            codec(noise(step, batch=4, samples=40 * config.hop_samples))
+    codec.eval()
+    assert codec.quantizer.ready
+    return codec
+
+
+def noise(seed: int, batch: int, samples: int) -> Tensor:
+    return torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed)) * 0.2

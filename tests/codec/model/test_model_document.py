@@ -1,0 +1,59 @@
+"""The figures in docs/model.md are those of the code."""
+
+from pathlib import Path
+
+import pytest
+
+from codec.config import (
+    CodecConfig,
+    MagPhaseConfig,
+    MultirateConfig,
+    SeanetConfig,
+    StftConfig,
+    TrunkConfig,
+)
+from codec.model.codec import Codec
+from codec.model.cost import count_cost
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "model.md"
+BARE = TrunkConfig(blocks=0)
+CODECS = {
+    "default": CodecConfig(),
+    "stft-magphase": CodecConfig(frontend=StftConfig(), head=MagPhaseConfig()),
+    "stft-magphase-720": CodecConfig(
+        frontend=StftConfig(window_samples=720), head=MagPhaseConfig(window_samples=720)
+    ),
+    "mdct-multirate": CodecConfig(head=MultirateConfig()),
+    "mdct-multirate-2": CodecConfig(head=MultirateConfig(), decoder=TrunkConfig(blocks=2)),
+    "seanet": CodecConfig(frontend=SeanetConfig(), head=SeanetConfig(), encoder=BARE, decoder=BARE),
+}
+
+
+def documented() -> dict[str, list[str]]:
+    table = DOCUMENT.read_text(encoding="utf-8").split("| codec |")[1].split("\n\n")[0]
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+def counted(codec: Codec) -> list[str]:
+    cost = count_cost(codec)
+    latency_ms = 1000 * (codec.hop + codec.delay_samples) / codec.config.sample_rate_hz
+    return [
+        str(sum(parameter.numel() for parameter in codec.encoder.parameters())),
+        str(sum(parameter.numel() for parameter in codec.decoder.parameters())),
+        f"{cost.encoder_macs_per_second / 1e6:.1f}",
+        f"{cost.decoder_macs_per_second / 1e6:.1f}",
+        str(codec.encoder.state_size),
+        str(codec.decoder.state_size),
+        str(codec.delay_samples),
+        f"{latency_ms:g}",
+    ]
+
+
+def test_every_row_is_checked() -> None:
+    assert set(documented()) == set(CODECS)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_the_figures_are_those_of_the_model(name: str) -> None:
+    assert documented()[name] == counted(Codec(CODECS[name]))

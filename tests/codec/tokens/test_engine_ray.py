@@ -1,0 +1,93 @@
+"""A Ray cluster makes the same bytes, also where a worker dies on the way."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from corpus_cases import contents, make_corpus, request
+
+from codec.pcm import F32
+from codec.tokens.run import tokenize
+
+# A process of its own: Ray leaves sockets and threads behind that are no warning of ours.
+SCRIPT = """
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import ray
+from corpus_cases import request
+
+from codec.tokens.run import Watcher, tokenize
+
+
+def parent_of(pid):
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def is_ours(pid):
+    while pid > 1 and pid != os.getpid():
+        pid = parent_of(pid)
+    return pid == os.getpid()
+
+
+def workers():
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    for pid in pids:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if command.startswith(b"ray::Map(_made)") and is_ours(pid):
+            yield pid
+
+
+class Killer(Watcher):
+    killed = 0
+
+    def shard(self, record):
+        if not self.killed:
+            for pid in workers():
+                os.kill(pid, signal.SIGKILL)
+                self.killed += 1
+                break
+
+
+ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+killer = Killer()
+plain = request(sys.argv[1], Path(sys.argv[2]), items_per_shard=2)
+manifest = tokenize(replace(plain, engine="ray", workers=2), killer)
+print("killed", killer.killed, "rows", manifest.rows)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_retries_and_no_results(
+    clips: list[F32], tmp_path: Path
+) -> None:
+    corpus = make_corpus(tmp_path / "corpus", clips, count=40)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)),
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(corpus), str(tmp_path / "ray")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "killed 1 rows 43"
+    tokenize(request(corpus, tmp_path / "local", items_per_shard=2))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")

@@ -1,0 +1,49 @@
+"""The OpenAPI document holds against the running server."""
+
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from running import RunningServer
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from server.app import create_app
+from server.settings import Settings
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+DOCUMENT = create_app(Settings(state_dir=Path("unused"))).openapi()
+OPERATIONS = {
+    operation.ok().label: operation.ok()
+    for operation in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations()
+}
+
+
+@pytest.mark.parametrize("label", list(OPERATIONS))
+def test_replies_are_those_of_the_schema(label: str, server: RunningServer) -> None:
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(OPERATIONS[label].as_strategy())
+    def replies_conform(case: schemathesis.Case) -> None:
+        case.call_and_validate(base_url=server.url, checks=CHECKS, timeout=10)
+
+    replies_conform()
+
+
+def test_every_route_has_a_summary_and_examples_where_there_are_bodies() -> None:
+    assert len(OPERATIONS) == 15
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"], (method, path)
+            if method == "post" and path != "/v1/tokens":
+                assert operation["requestBody"]["content"]
+    assert str(DOCUMENT).count("'example'") > 5

@@ -1,0 +1,43 @@
+"""What survives of a run in the repository begins the next one."""
+
+from pathlib import Path
+
+import torch
+from training_cases import ToneBatches, tiny_recipe
+
+from codec.bundle import load_bundle
+from codec.model.codec import Codec
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.config import Recipe
+from training.ranks import Ranks
+from training.trainer import Trainer
+from training.warm_start import main
+
+KEPT = Path(__file__).parent.parent.parent / "training" / "warm-start"
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def test_a_halved_checkpoint_begins_a_run_close_to_its_source(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    source = Trainer(recipe, ToneBatches(recipe), tmp_path, ALONE)
+    source.run(8, lambda _report: None)
+    state = source.average.model_state(source.codec)
+    content = {"step": 8, "recipe": recipe.model_dump_json(), "codec": state}
+    save_checkpoint(tmp_path / "best.pt", content)
+    main(str(tmp_path / "best.pt"), str(tmp_path / "half.pt"))
+    begun = Trainer(recipe, ToneBatches(recipe), tmp_path, ALONE)
+    begun.warm_start(load_checkpoint(tmp_path / "half.pt")["codec"])
+    assert begun.step == 0
+    assert begun.codec.quantizer.ready
+    for name, value in begun.codec.named_parameters():
+        assert value.dtype == torch.float32
+        assert torch.allclose(value, state[name], atol=1e-3)
+
+
+def test_the_kept_weights_are_those_of_the_default_model() -> None:
+    spec = load_bundle().spec
+    content = load_checkpoint(KEPT / f"{spec.name}-{spec.version}.pt")
+    codec = Codec(Recipe.model_validate_json(content["recipe"]).codec)
+    codec.load_state_dict(content["codec"])
+    assert codec.quantizer.ready
+    assert codec.quantizer.code_sizes == spec.code_sizes

@@ -1,0 +1,1 @@
+"""From audio files to training batches: manifest, cache, sampler, augment."""

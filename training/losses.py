@@ -1,0 +1,191 @@
+"""Reconstruction losses, in float32, on signals brought to one level so that quiet clips count."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config import LossConfig, SpectralScale
+
+_RMS_FLOOR = 1e-3
+_MEL_FLOOR = 1e-3
+
+
+class ReconstructionTerms(NamedTuple):
+    """The unweighted terms, each a scalar."""
+
+    mel: Tensor
+    stft: Tensor
+    wave: Tensor
+    loudness: Tensor
+
+
+def hertz_to_mel(hertz: Tensor) -> Tensor:
+    return 2595 * torch.log10(1 + hertz / 700)
+
+
+def hertz_to_bark(hertz: Tensor) -> Tensor:
+    """Zwicker's critical-band rate."""
+    return 13 * torch.atan(0.00076 * hertz) + 3.5 * torch.atan((hertz / 7500) ** 2)
+
+
+def triangles(positions: Tensor, bands: int) -> Tensor:
+    """Return a filter bank [bins, bands] of overlapping triangles, evenly spaced in `positions`."""
+    edges = torch.linspace(float(positions[0]), float(positions[-1]), bands + 2)
+    rising = (positions[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[None, 2:] - positions[:, None]) / (edges[2:] - edges[1:-1])
+    return torch.minimum(rising, falling).clamp_min(0)
+
+
+def mel_bank(sample_rate_hz: int, window_samples: int, bands: int) -> Tensor:
+    """Return area-normalised mel triangles [bins, bands]."""
+    bins = torch.linspace(0, sample_rate_hz / 2, window_samples // 2 + 1)
+    bank = triangles(hertz_to_mel(bins), bands)
+    return bank / bank.sum(0).clamp_min(1e-8)
+
+
+class ScaleDistance(nn.Module):
+    """Log-mel and complex-spectrum distance at one window length."""
+
+    def __init__(self, sample_rate_hz: int, scale: SpectralScale, exponent: float) -> None:
+        super().__init__()
+        window_samples, bands = scale
+        self.window_samples = window_samples
+        self.exponent = exponent
+        bank = mel_bank(sample_rate_hz, window_samples, bands)
+        self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
+        self.register_buffer("bank", bank, persistent=False)
+        self.window: Tensor
+        self.bank: Tensor
+
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Return the spectrum [B, T, bins, 2], real and imaginary part last."""
+        n = self.window_samples
+        spectrum = torch.stft(x, n, n // 4, window=self.window, return_complex=True)
+        return torch.view_as_real(spectrum.transpose(1, 2))
+
+    def forward(self, decoded: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Return per clip [B]: log-mel distance, complex distance over the mean magnitude."""
+        y, x = self.spectrum(decoded), self.spectrum(reference)
+        y_size, x_size = magnitude(y), magnitude(x)
+        log_y = (y_size @ self.bank).clamp_min(_MEL_FLOOR).log10()
+        log_x = (x_size @ self.bank).clamp_min(_MEL_FLOOR).log10()
+        if self.exponent != 1.0:
+            y = y * y_size.clamp_min(1e-4).pow(self.exponent - 1).unsqueeze(-1)
+            x = x * x_size.clamp_min(1e-4).pow(self.exponent - 1).unsqueeze(-1)
+            x_size = magnitude(x)
+        scale = x_size.mean((1, 2)).clamp_min(1e-5)
+        distance = magnitude(y - x).mean((1, 2)) / scale
+        return (log_y - log_x).abs().mean((1, 2)), distance
+
+
+def magnitude(spectrum: Tensor) -> Tensor:
+    """Return the size of [..., 2]; three times as fast as the absolute value of complex numbers."""
+    return (spectrum.square().sum(-1) + 1e-12).sqrt()
+
+
+class LoudnessDistance(nn.Module):
+    """Distance of specific loudness per critical band, after the model inside ITU-T P.862.
+
+    Differences hidden by masking (a quarter of the smaller loudness) count nothing; energy that the
+    codec added counts more than energy it left out, as in the standard's asymmetry factor.
+    """
+
+    _FRAME_SECONDS = 0.032
+    _GAMMA = 0.23
+    _LISTENING_DB = 79.0
+    _ASYMMETRY_SHARE = 0.31
+
+    def __init__(self, sample_rate_hz: int, bands_per_bark: float = 2.25) -> None:
+        super().__init__()
+        self.window_samples = 2 * round(self._FRAME_SECONDS * sample_rate_hz / 2)
+        bins = torch.linspace(0, sample_rate_hz / 2, self.window_samples // 2 + 1)
+        bark = hertz_to_bark(bins)
+        bank = triangles(bark, round(float(bark[-1]) * bands_per_bark))
+        centres = (bank * bins[:, None]).sum(0) / bank.sum(0)
+        self.register_buffer("bank", bank, persistent=False)
+        self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
+        self.register_buffer("threshold", hearing_threshold(centres), persistent=False)
+        self.bank: Tensor
+        self.window: Tensor
+        self.threshold: Tensor
+
+    def forward(self, decoded: Tensor, reference: Tensor) -> Tensor:
+        """Return the disturbance for signals [B, N] of unit power."""
+        y, x = self.bark_power(decoded), self.bark_power(reference)
+        loud_y, loud_x = self.loudness(y), self.loudness(x)
+        difference = loud_y - loud_x
+        masked = 0.25 * torch.minimum(loud_y, loud_x)
+        disturbance = F.relu(difference.abs() - masked)
+        ratio = ((y.detach() + 50) / (x + 50)).pow(1.2).clamp(max=12.0)
+        added = disturbance * torch.where(ratio > 3, ratio, torch.zeros_like(ratio))
+        # The standard weighs frames by their power: an error in a pause is heard more.
+        audible = (x.mean(2) + 1e5).div(1e7).pow(0.04)
+        symmetric = (disturbance.square().mean(2) + 1e-8).sqrt() / audible
+        return symmetric.mean() + self._ASYMMETRY_SHARE * (added.mean(2) / audible).mean()
+
+    def bark_power(self, signal: Tensor) -> Tensor:
+        """Return power [B, T, bands], where unit signal power lies at the listening level."""
+        n = self.window_samples
+        spectrum = torch.stft(signal, n, n // 2, window=self.window, return_complex=True)
+        power = spectrum.real.square() + spectrum.imag.square()
+        scale = 10 ** (self._LISTENING_DB / 10) / (n * float(self.window.square().sum()) / 2)
+        return (power * scale).transpose(1, 2) @ self.bank
+
+    def loudness(self, power: Tensor) -> Tensor:
+        """Zwicker's law: loudness [B, T, bands] in sone per band, zero below the threshold."""
+        relative = power / self.threshold
+        scale = (self.threshold / 0.5).pow(self._GAMMA)
+        return scale * F.relu((0.5 + 0.5 * relative).pow(self._GAMMA) - 1)
+
+
+def hearing_threshold(hertz: Tensor) -> Tensor:
+    """Return the absolute threshold as a power, after Terhardt's curve in dB."""
+    k = hertz.clamp_min(20) / 1000
+    decibels = 3.64 * k.pow(-0.8) - 6.5 * torch.exp(-0.6 * (k - 3.3) ** 2) + 1e-3 * k.pow(4)
+    return 10 ** (decibels.clamp(max=60) / 10)
+
+
+class ReconstructionLoss(nn.Module):
+    """All reconstruction terms of a pair of signals."""
+
+    def __init__(self, config: LossConfig, sample_rate_hz: int) -> None:
+        super().__init__()
+        self.config = config
+        self.scales = nn.ModuleList(
+            ScaleDistance(sample_rate_hz, scale, config.stft_exponent) for scale in config.scales
+        )
+        self.loudness = LoudnessDistance(sample_rate_hz)
+
+    def forward(
+        self, decoded: Tensor, reference: Tensor, scales: Sequence[int], follow: Tensor
+    ) -> ReconstructionTerms:
+        """Compare signals [B, N] at the drawn `scales`; `follow` [B] weighs what hears phase."""
+        y, x = decoded.float(), reference.float()
+        if self.config.level_normalised:
+            rms = x.square().mean(1, keepdim=True).sqrt() + _RMS_FLOOR
+            y, x = y / rms, x / rms
+        pairs = [self.scales[index](y, x) for index in scales]
+        mel = torch.stack([pair[0] for pair in pairs]).mean()
+        stft = (torch.stack([pair[1] for pair in pairs]) * follow).mean()
+        wave = ((y - x).abs().mean(1) * follow).mean()
+        loudness = self.loudness(y, x) if self.config.loudness else y.new_zeros(())
+        return ReconstructionTerms(mel, stft, wave, loudness)
+
+    def follow(self, levels: Tensor) -> Tensor:
+        """Return how much clips of levels [B, T] shall follow the waveform: [B]."""
+        shares = self.config.follow_by_level
+        if not shares:
+            return torch.ones(len(levels), device=levels.device)
+        table = torch.tensor((0.0, *shares), device=levels.device)
+        # The most that a frame of the clip carries: lost frames do not make a clip a low-rate one.
+        return table[levels.amax(1).clamp(max=len(shares))]
+
+
+def signal_to_noise_db(decoded: Tensor, reference: Tensor) -> Tensor:
+    """Return the mean over clips of the signal-to-noise ratio, each within -20..40 dB."""
+    noise = (reference - decoded).square().sum(1).clamp_min(1e-9)
+    ratio = 10 * torch.log10(reference.square().sum(1).clamp_min(1e-9) / noise)
+    return ratio.clamp(-20, 40).mean()

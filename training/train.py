@@ -1,0 +1,146 @@
+"""`grove train`: sets a run up, runs it, and keeps its folder."""
+
+import json
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from codec.errors import ConfigError
+from training.checkpoint import BEST, latest_checkpoint, load_checkpoint, save_checkpoint
+from training.config import Recipe, load_recipe
+from training.data.cache import AudioCache, build_cache
+from training.data.sampler import BatchSampler, Prefetcher
+from training.journal import Journal
+from training.linear_path import start_linear_path
+from training.ranks import Ranks, join_ranks
+from training.trainer import Report, Trainer
+from training.validation import LevelScores, Validator
+
+_LINEAR_PATH_BATCHES = 24
+
+
+class RunOptions(NamedTuple):
+    """What the command line adds to a recipe."""
+
+    data: Path
+    folder: Path
+    cache: Path
+    warm_start: Path | None = None
+    steps: int | None = None
+    """Stop after this step, without touching the schedule."""
+
+
+def train(recipe_path: Path, options: RunOptions) -> None:
+    """Start the run in `options.folder`, or continue it from its last checkpoint."""
+    recipe = load_recipe(recipe_path)
+    ranks = join_ranks()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if ranks.first:
+        write_run_facts(recipe, options.folder)
+    cache = open_data(recipe, options, ranks)
+    sampler = BatchSampler(cache, recipe, recipe.seed, ranks.rank, ranks.world)
+    until = min(options.steps or recipe.total_steps, recipe.total_steps)
+    with ExitStack() as stack:
+        batches = stack.enter_context(Prefetcher(sampler)) if recipe.data.prefetch else sampler
+        trainer = Trainer(recipe, batches, options.folder, ranks)
+        begin(trainer, options)
+        if not ranks.first:
+            trainer.run(until, lambda _report: None)
+            return
+        journal = stack.enter_context(Journal(recipe, options.folder, trainer.step))
+        trainer.run(until, Watcher(trainer, Validator(cache, recipe), journal))
+
+
+def open_data(recipe: Recipe, options: RunOptions, ranks: Ranks) -> AudioCache:
+    """Open the cache of the run's audio, decoding it first where it is new."""
+    own = recipe.data.shards_per_rank and ranks.world > 1
+    return build_cache(
+        options.data,
+        options.cache / f"rank-{ranks.rank}-of-{ranks.world}" if own else options.cache,
+        recipe.codec.sample_rate_hz,
+        shards=recipe.data.shards,
+        rank=ranks.rank if own else 0,
+        world=ranks.world if own else 1,
+        validation_share=recipe.data.validation_share,
+    )
+
+
+def begin(trainer: Trainer, options: RunOptions) -> None:
+    """Resume, warm-start, or start from principal axes."""
+    last = latest_checkpoint(options.folder)
+    if last is not None:
+        trainer.resume(last)
+    elif options.warm_start is not None:
+        trainer.warm_start(load_checkpoint(options.warm_start)["codec"])
+    else:
+        crops = [trainer.crops(trainer.recipe.total_steps + n) for n in range(_LINEAR_PATH_BATCHES)]
+        start_linear_path(trainer.codec, crops)
+
+
+class Watcher:
+    """Logs steps, validates at intervals, keeps the best weights."""
+
+    def __init__(self, trainer: Trainer, validator: Validator, journal: Journal) -> None:
+        self.trainer, self.validator, self.journal = trainer, validator, journal
+        self.best = best_merit(trainer.folder)
+
+    def __call__(self, report: Report) -> None:
+        recipe, done = self.trainer.recipe, self.trainer.step
+        self.journal.step(report, self.trainer.codec.quantizer.code_sizes)
+        is_last = done == recipe.total_steps
+        if done % recipe.validation.every_steps == 0 or is_last:
+            self.validate(done)
+        if done % recipe.logging.media_every_steps == 0 or is_last:
+            weights = self.trainer.average.weights
+            self.journal.media(done, self.trainer.codec, weights, self.validator.clips)
+
+    def validate(self, step: int) -> None:
+        codec, weights = self.trainer.codec, self.trainer.average.weights
+        scores = self.validator.scores(codec, weights)
+        self.journal.validation(step, scores)
+        if merit(scores) > self.best:
+            self.best = merit(scores)
+            state = self.trainer.average.model_state(codec)
+            content = {"step": step, "merit": self.best, "codec": state}
+            recipe = self.trainer.recipe.model_dump_json()
+            save_checkpoint(self.trainer.folder / BEST, {**content, "recipe": recipe})
+
+
+def merit(scores: list[LevelScores]) -> float:
+    """Return one number to choose the best checkpoint by: PESQ and ten times STOI, over levels."""
+    return sum(s.pesq_wb + 10 * s.stoi for s in scores) / len(scores)
+
+
+def best_merit(folder: Path) -> float:
+    path = folder / BEST
+    return float(load_checkpoint(path)["merit"]) if path.exists() else float("-inf")
+
+
+def write_run_facts(recipe: Recipe, folder: Path) -> None:
+    """Keep the resolved recipe and the revision; refuse to continue another recipe's run."""
+    path = folder / "recipe.json"
+    text = json.dumps(json.loads(recipe.model_dump_json()), indent=1)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise ConfigError(
+            f"{folder} holds a run of another recipe",
+            hint="choose another --out folder, or restore the recipe to continue",
+        )
+    path.write_text(text, encoding="utf-8")
+    with (folder / "revisions.txt").open("a", encoding="utf-8") as file:
+        file.write(git_revision() + "\n")
+
+
+def git_revision() -> str:
+    """Return the commit that runs, marked where the tree differs from it."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()

@@ -1,0 +1,29 @@
+"""`python -m training.warm_start BEST.pt OUT.pt`: keep a run's weights, and only those, in half.
+
+Optimizers and averages stay behind; what remains begins a new run (`grove train --warm-start`).
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from training.checkpoint import load_checkpoint, save_checkpoint
+
+
+def halved(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the weights of a checkpoint in float16, with its recipe and step."""
+    weights = {
+        name: value.half() if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in content["codec"].items()
+    }
+    return {"step": content["step"], "recipe": content["recipe"], "codec": weights}
+
+
+def main(source: str, target: str) -> None:
+    save_checkpoint(Path(target), halved(load_checkpoint(Path(source))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
