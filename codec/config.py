@@ -90,6 +90,14 @@ class GrvqConfig(BookedConfig):
     kind: Literal["grvq"] = "grvq"
     groups: int = Field(2, ge=1)
     levels: int = Field(6, ge=1)
+    adaptive: bool = False
+    """Levels above the first scale their books by what the levels below them said."""
+
+    @model_validator(mode="after")
+    def _only_averaged_books_adapt(self) -> Self:
+        if self.adaptive and not isinstance(self.book, EmaBookConfig):
+            raise ValueError(f"adaptive levels need books of kind 'ema', got {self.book.kind!r}")
+        return self
 
     @model_validator(mode="after")
     def _codes_fit_a_frame(self) -> Self:
@@ -303,7 +311,7 @@ class CodecConfig(Frozen):
     latent: int = Field(128, ge=2)
     frontend: FrontendConfig = MdctConfig()
     encoder: TrunkConfig = TrunkConfig()
-    quantizer: QuantizerConfig = GrvqConfig()
+    quantizer: QuantizerConfig = GrvqConfig(adaptive=True)
     decoder: TrunkConfig = TrunkConfig()
     head: HeadConfig = MdctConfig()
 

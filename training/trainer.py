@@ -1,5 +1,6 @@
 """One training run: the loop, and everything a checkpoint has to hold to continue it exactly."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from training.objective import Objective, Pair, start_books
 from training.optimizers import set_rate_factor
 from training.ranks import Ranks
 from training.schedule import Position, locate, rate_factor
+
+_log = logging.getLogger(__name__)
 
 _BOOK_START_BATCHES = 24
 _DRAW_LEVELS, _DRAW_SCALES, _DRAW_TORCH = 1, 2, 3
@@ -196,8 +199,8 @@ class Trainer:
         self.objective.balancer.norms, self.objective.balancer.steps = content["balance"]
 
     def warm_start(self, weights: dict[str, Tensor]) -> None:
-        """Take the weights of another run, at step zero."""
-        self.codec.load_state_dict(weights)
+        """Take the weights of another run, at step zero, as far as they fit."""
+        self.codec.load_state_dict(fitting(weights, self.codec), strict=False)
         self.average = WeightAverage(self.codec, self.recipe.ema_decay)
 
     @contextmanager
@@ -218,6 +221,25 @@ class Trainer:
 def _before_books(position: Position) -> bool:
     stage = position.stage
     return isinstance(stage, ReconstructionStage) and position.step < stage.unquantized_steps
+
+
+def fitting(weights: dict[str, Tensor], codec: Codec) -> dict[str, Tensor]:
+    """Return those of `weights` that have a place in `codec`; its books only if all of them have.
+
+    Books of another layout would be nonsense with the rest of theirs missing: they start anew.
+    """
+    own = codec.state_dict()
+    found = {
+        name: value
+        for name, value in weights.items()
+        if name in own and own[name].shape == value.shape
+    }
+    lost = sorted(set(own) - set(found))
+    if any(name.startswith("quantizer.") for name in lost):
+        found = {name: value for name, value in found.items() if "quantizer." not in name}
+    if lost:
+        _log.info("starting anew, not warm: %s", ", ".join(lost))
+    return found
 
 
 def half_precision_trunks(codec: Codec, enabled: bool, device: torch.device) -> None:

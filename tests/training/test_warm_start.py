@@ -6,6 +6,7 @@ import torch
 from training_cases import ToneBatches, tiny_recipe
 
 from codec.bundle import load_bundle
+from codec.config import McrvqConfig
 from codec.model.codec import Codec
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import Recipe
@@ -32,6 +33,25 @@ def test_a_halved_checkpoint_begins_a_run_close_to_its_source(tmp_path: Path) ->
     for name, value in begun.codec.named_parameters():
         assert value.dtype == torch.float32
         assert torch.allclose(value, state[name], atol=1e-3)
+
+
+def test_books_of_another_layout_start_anew(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    source = Trainer(recipe, ToneBatches(recipe), tmp_path, ALONE)
+    source.run(8, lambda _report: None)
+    weights = source.codec.state_dict()
+    masked = recipe.codec.model_copy(
+        update={"quantizer": McrvqConfig(masked_books=3, books=4, book_size=16)}
+    )
+    other = recipe.model_copy(update={"codec": masked})
+    begun = Trainer(other, ToneBatches(other), tmp_path, ALONE)
+    begun.warm_start(weights)
+    assert not begun.codec.quantizer.ready
+    for name, value in begun.codec.encoder.named_parameters():
+        assert torch.equal(value, weights[f"encoder.{name}"])
+    assert torch.equal(
+        begun.codec.decoder.enter.linear.weight, weights["decoder.enter.linear.weight"]
+    )
 
 
 def test_the_kept_weights_are_those_of_the_default_model() -> None:

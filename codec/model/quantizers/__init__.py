@@ -22,6 +22,7 @@ from codec.errors import ConfigError
 from codec.model.quantizers.book import Book
 from codec.model.quantizers.bridge import BridgeBook
 from codec.model.quantizers.ema import EmaBook
+from codec.model.quantizers.gain import ResidualGain
 from codec.model.quantizers.level import GroupedLevel, Level, MaskedLevel
 from codec.model.quantizers.lookup import LookupBook
 from codec.model.quantizers.quantizer import Quantized, Quantizer
@@ -39,8 +40,7 @@ def build_quantizer(config: QuantizerConfig, dim: int) -> Quantizer:
         case RvqConfig():
             return _residual([1] * config.levels, config.book, config.book_size, dim)
         case GrvqConfig():
-            groups = [config.groups] * config.levels
-            return _residual(groups, config.book, config.book_size, dim)
+            return _grouped(config, dim)
         case McrvqConfig():
             return _masked(config, dim)
         case VqConfig() | SimVqConfig() | VqBridgeConfig():
@@ -72,13 +72,23 @@ def _residual(groups: list[int], book: BookConfig, size: int, dim: int) -> Quant
     return ResidualQuantizer(levels, dim)
 
 
-def _grouped_level(groups: int, book: BookConfig, size: int, dim: int) -> Level:
+def _grouped(config: GrvqConfig, dim: int) -> Quantizer:
+    levels: list[Level] = []
+    for depth in range(config.levels):
+        gain = ResidualGain(dim, config.groups) if config.adaptive and depth else None
+        levels.append(_grouped_level(config.groups, config.book, config.book_size, dim, gain))
+    return ResidualQuantizer(levels, dim)
+
+
+def _grouped_level(
+    groups: int, book: BookConfig, size: int, dim: int, gain: ResidualGain | None = None
+) -> Level:
     if dim % groups:
         raise ConfigError(
             f"a latent of width {dim} does not split into {groups} equal groups",
             hint="choose a latent width that is a multiple of the groups",
         )
-    return GroupedLevel([_book(book, size, dim // groups) for _ in range(groups)])
+    return GroupedLevel([_book(book, size, dim // groups) for _ in range(groups)], gain)
 
 
 def _masked(config: McrvqConfig, dim: int) -> Quantizer:

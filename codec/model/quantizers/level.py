@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.model.quantizers.book import Book, BookStep, FitRows
+from codec.model.quantizers.book import Book, BookStep, FitRows, row_error
 from codec.model.quantizers.ema import EmaBook
+from codec.model.quantizers.gain import ResidualGain
 
 
 class LevelStep(NamedTuple):
@@ -19,11 +20,17 @@ class LevelStep(NamedTuple):
 
 
 class Level(nn.Module, ABC):
-    """Books side by side, each with one code in the frame."""
+    """Books side by side, each with one code in the frame.
 
-    def __init__(self, books: list[Book]) -> None:
+    With a gain, the residual comes in as large, and goes out again, as is to be expected: after a
+    loud level 0 much is left over, after a quiet one little, and books that have to hold both
+    spend their codes on sizes that the decoder could have guessed.
+    """
+
+    def __init__(self, books: list[Book], gain: ResidualGain | None = None) -> None:
         super().__init__()
         self.books = nn.ModuleList(books)
+        self.gain = gain
 
     def all_books(self) -> list[Book]:
         return [book for book in self.books if isinstance(book, Book)]
@@ -35,21 +42,42 @@ class Level(nn.Module, ABC):
     def freeze(self) -> None:
         self.books = nn.ModuleList([book.fold() for book in self.all_books()])
 
-    def forward(self, residual: Tensor, fit: FitRows | None) -> LevelStep:
-        """Quantize residual [N, D]."""
+    def forward(self, residual: Tensor, before: Tensor, fit: FitRows | None) -> LevelStep:
+        """Quantize residual [N, D], where the levels below add up to `before` [N, D]."""
+        if self.gain is None:
+            return self._quantize(residual, fit)
+        if fit is not None and fit.may_start and not self.ready:
+            self.gain.start(residual, fit)
+        log_gain = self.gain(before)
+        scale = self.gain.spread(log_gain.detach())
+        shape = self._quantize(residual / scale, fit)
+        values = shape.values * scale
+        # In the latent's own units, or quiet frames would pull the encoder as hard as loud ones.
+        loss = row_error(residual, values) if self.ready else shape.loss
+        return LevelStep(shape.codes, values, loss + self.gain.surprise(log_gain, residual))
+
+    def encode(self, residual: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Return codes [N, k] and values [N, D] for residual [N, D]."""
+        scale = None if self.gain is None else self.gain.spread(self.gain(before))
+        shape = residual if scale is None else residual / scale
+        pairs = zip(self.all_books(), self.split(shape), strict=True)
+        codes = torch.stack([book.encode(part) for book, part in pairs], dim=-1)
+        values = self._values(codes)
+        return codes, values if scale is None else values * scale
+
+    def decode(self, codes: Tensor, before: Tensor) -> Tensor:
+        """Return values [N, D] for codes [N, k]."""
+        values = self._values(codes)
+        return values if self.gain is None else values * self.gain.spread(self.gain(before))
+
+    def _quantize(self, residual: Tensor, fit: FitRows | None) -> LevelStep:
         pairs = zip(self.all_books(), self.split(residual), strict=True)
         steps = [_step(book, part, fit) for book, part in pairs]
         codes = torch.stack([step.codes for step in steps], dim=-1)
         values = self.merge([step.values.detach() for step in steps])
         return LevelStep(codes, values, self.merge_losses([step.loss for step in steps]))
 
-    def encode(self, residual: Tensor) -> Tensor:
-        """Return codes [N, k] for residual [N, D]."""
-        pairs = zip(self.all_books(), self.split(residual), strict=True)
-        return torch.stack([book.encode(part) for book, part in pairs], dim=-1)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return values [N, D] for codes [N, k]."""
+    def _values(self, codes: Tensor) -> Tensor:
         books = enumerate(self.all_books())
         return self.merge([book.decode(codes[:, index]) for index, book in books])
 

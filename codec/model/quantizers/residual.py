@@ -62,12 +62,11 @@ class ResidualQuantizer(Quantizer):
         codes: list[Tensor] = []
         with full_precision(latent):
             residual = latent.float().reshape(-1, self.dim)
-            before: Level | None = None
+            before = torch.zeros_like(residual)
             for level in self.all_levels():
-                if before is not None:
-                    residual = residual - before.decode(codes[-1])
-                codes.append(level.encode(residual))
-                before = level
+                found, values = level.encode(residual, before)
+                codes.append(found)
+                residual, before = residual - values, before + values
         return torch.cat(codes, dim=-1).reshape(*latent.shape[:2], len(self.code_sizes))
 
     def decode(self, codes: Tensor, levels: Tensor | None = None) -> Tensor:
@@ -77,18 +76,23 @@ class ResidualQuantizer(Quantizer):
         parts = flat.split_with_sizes(list(self.codes_per_level), dim=-1)
         pairs = zip(self.all_levels(), parts, strict=True)
         with full_precision(codes):
-            values = _sum_levels([level.decode(part) for level, part in pairs], kept)
-        return values.reshape(*codes.shape[:2], self.dim)
+            values: list[Tensor] = []
+            before = torch.zeros(flat.shape[0], self.dim, device=codes.device)
+            for level, part in pairs:
+                values.append(level.decode(part, before))
+                before = before + values[-1]
+            total = _sum_levels(values, kept)
+        return total.reshape(*codes.shape[:2], self.dim)
 
     def _run(self, latent: Tensor, fit: FitRows | None) -> list[LevelStep]:
         """Quantize latent [N, D] level by level, each on the live residual."""
-        residual, steps = latent, []
+        residual, before, steps = latent, torch.zeros_like(latent), []
         for level in self.all_levels():
             was_ready = level.ready
-            step: LevelStep = level(residual, fit)
+            step: LevelStep = level(residual, before, fit)
             # The values carry no gradient, so the residual of every level still carries the
             # encoder's: without that only level 0 would have a commitment.
-            residual = residual - step.values
+            residual, before = residual - step.values, before + step.values
             steps.append(step)
             # k-means on a residual needs a level before it that has settled for a batch.
             fit = fit if fit is None else fit._replace(may_start=was_ready)

@@ -38,6 +38,7 @@ CONFIGS: dict[str, QuantizerConfig] = {
     "rvq-bridge": RvqConfig(levels=2, book_size=16, book=BRIDGE),
     "rvq-lookup": RvqConfig(levels=3, book_size=16, book=LOOKUP),
     "grvq": GrvqConfig(groups=2, levels=3, book_size=16),
+    "grvq-adaptive": GrvqConfig(groups=2, levels=3, book_size=16, adaptive=True),
     "grvq-sim": GrvqConfig(groups=3, levels=2, book_size=16, book=SimBookConfig()),
     "grvq-lookup": GrvqConfig(groups=2, levels=3, book_size=16, book=LOOKUP),
     "mcrvq": McrvqConfig(masked_books=3, books=5, book_size=16),

@@ -13,7 +13,8 @@ from codec.model.quantizers import Quantizer, build_quantizer
 from codec.model.quantizers.ranks import draw_rows
 
 DIM, STEPS, WORLD = 6, 24, 2
-CONFIG = GrvqConfig(groups=2, levels=2, book_size=16, book=EmaBookConfig(kmeans_iterations=5))
+BOOK = EmaBookConfig(kmeans_iterations=5)
+CONFIG = GrvqConfig(groups=2, levels=2, book_size=16, book=BOOK, adaptive=True)
 
 
 def batch(rank: int, step: int) -> Tensor:
@@ -35,8 +36,10 @@ def work(rank: int, folder: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD
     )
-    torch.manual_seed(rank)
+    # Weights come equal to all ranks, as training gives them out; what is drawn later differs.
+    torch.manual_seed(5)
     quantizer = build_quantizer(CONFIG, DIM).train()
+    torch.manual_seed(rank)
     trained(quantizer, rank)
     torch.save(quantizer.state_dict(), f"{folder}/grown-{rank}.pt")
     quantizer.load_state_dict(torch.load(f"{folder}/start.pt", weights_only=True))
