@@ -43,6 +43,7 @@ class LossConfig(Frozen):
     wave: Weight = 2.0
     commitment: Weight = 1.0
     loudness: Weight = 0.0
+    envelope: Weight = 0.0
     adversarial: Weight = 1.0
     feature_matching: Weight = 2.0
     balance: BalanceConfig = FixedBalance()

@@ -76,6 +76,7 @@ class Objective(nn.Module):
             "stft": Weighted(weights.stft, found.stft),
             "wave": Weighted(weights.wave, found.wave),
             "loudness": Weighted(weights.loudness, found.loudness),
+            "envelope": Weighted(weights.envelope, found.envelope),
         }
         if self.adversary is not None and heard:
             fooled = self.adversary.codec_losses(output.pcm, reference)

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from pystoi import stoi
 
 from training.config import LossConfig
 from training.losses import (
+    EnvelopeDistance,
     LoudnessDistance,
     ReconstructionLoss,
     hertz_to_bark,
@@ -29,7 +31,7 @@ def speech_like(seed: int = 0) -> torch.Tensor:
 
 @pytest.fixture
 def loss() -> ReconstructionLoss:
-    return ReconstructionLoss(LossConfig(loudness=1.0), RATE_HZ)
+    return ReconstructionLoss(LossConfig(loudness=1.0, envelope=1.0), RATE_HZ)
 
 
 ALL = [0, 1, 2, 3]
@@ -77,6 +79,27 @@ def test_gradients_are_finite_at_silence(loss: ReconstructionLoss) -> None:
     sum(loss(y, torch.zeros(2, RATE_HZ), ALL, ONES)).backward()
     assert y.grad is not None
     assert bool(torch.isfinite(y.grad).all())
+
+
+def test_the_envelope_distance_is_that_of_stoi() -> None:
+    generator = torch.Generator().manual_seed(5)
+    x = 3 * speech_like()
+    distance = EnvelopeDistance(RATE_HZ)
+    for gain in (0.1, 0.3, 1.0, 3.0):
+        y = x + gain * x.std() * torch.randn(x.shape, generator=generator)
+        expected = 1 - stoi(x[0].numpy(), y[0].numpy(), RATE_HZ)
+        assert float(distance(y, x)) == pytest.approx(expected, rel=0.15)
+
+
+def test_the_envelope_distance_does_not_hear_phase_or_level() -> None:
+    x = speech_like()
+    assert float(EnvelopeDistance(RATE_HZ)(-0.5 * x, x)) == pytest.approx(0, abs=1e-4)
+
+
+def test_the_envelope_distance_of_silence_or_of_a_snip_is_nothing() -> None:
+    distance = EnvelopeDistance(RATE_HZ)
+    assert float(distance(torch.randn(2, RATE_HZ), torch.zeros(2, RATE_HZ))) == 0
+    assert float(distance(torch.randn(2, 1000), torch.randn(2, 1000))) == 0
 
 
 def test_an_absent_loudness_weight_costs_no_computation() -> None:
