@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from training.config import LossConfig, SpectralScale
+from training.perceptual import EnvelopeDistance, LoudnessDistance, NoiseDistance, triangles
 
 _RMS_FLOOR = 1e-3
 _MEL_FLOOR = 1e-3
@@ -21,23 +21,11 @@ class ReconstructionTerms(NamedTuple):
     wave: Tensor
     loudness: Tensor
     envelope: Tensor
+    noise: Tensor
 
 
 def hertz_to_mel(hertz: Tensor) -> Tensor:
     return 2595 * torch.log10(1 + hertz / 700)
-
-
-def hertz_to_bark(hertz: Tensor) -> Tensor:
-    """Zwicker's critical-band rate."""
-    return 13 * torch.atan(0.00076 * hertz) + 3.5 * torch.atan((hertz / 7500) ** 2)
-
-
-def triangles(positions: Tensor, bands: int) -> Tensor:
-    """Return a filter bank [bins, bands] of overlapping triangles, evenly spaced in `positions`."""
-    edges = torch.linspace(float(positions[0]), float(positions[-1]), bands + 2)
-    rising = (positions[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[None, 2:] - positions[:, None]) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rising, falling).clamp_min(0)
 
 
 def mel_bank(sample_rate_hz: int, window_samples: int, bands: int) -> Tensor:
@@ -87,126 +75,6 @@ def magnitude(spectrum: Tensor) -> Tensor:
     return (spectrum.square().sum(-1) + 1e-12).sqrt()
 
 
-class LoudnessDistance(nn.Module):
-    """Distance of specific loudness per critical band, after the model inside ITU-T P.862.
-
-    Differences hidden by masking (a quarter of the smaller loudness) count nothing; energy that the
-    codec added counts more than energy it left out, as in the standard's asymmetry factor.
-    """
-
-    _FRAME_SECONDS = 0.032
-    _GAMMA = 0.23
-    _LISTENING_DB = 79.0
-    _ASYMMETRY_SHARE = 0.31
-
-    def __init__(self, sample_rate_hz: int, bands_per_bark: float = 2.25) -> None:
-        super().__init__()
-        self.window_samples = 2 * round(self._FRAME_SECONDS * sample_rate_hz / 2)
-        bins = torch.linspace(0, sample_rate_hz / 2, self.window_samples // 2 + 1)
-        bark = hertz_to_bark(bins)
-        bank = triangles(bark, round(float(bark[-1]) * bands_per_bark))
-        centres = (bank * bins[:, None]).sum(0) / bank.sum(0)
-        self.register_buffer("bank", bank, persistent=False)
-        self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
-        self.register_buffer("threshold", hearing_threshold(centres), persistent=False)
-        self.bank: Tensor
-        self.window: Tensor
-        self.threshold: Tensor
-
-    def forward(self, decoded: Tensor, reference: Tensor) -> Tensor:
-        """Return the disturbance for signals [B, N] of unit power."""
-        y, x = self.bark_power(decoded), self.bark_power(reference)
-        loud_y, loud_x = self.loudness(y), self.loudness(x)
-        difference = loud_y - loud_x
-        masked = 0.25 * torch.minimum(loud_y, loud_x)
-        disturbance = F.relu(difference.abs() - masked)
-        ratio = ((y.detach() + 50) / (x + 50)).pow(1.2).clamp(max=12.0)
-        added = disturbance * torch.where(ratio > 3, ratio, torch.zeros_like(ratio))
-        # The standard weighs frames by their power: an error in a pause is heard more.
-        audible = (x.mean(2) + 1e5).div(1e7).pow(0.04)
-        symmetric = (disturbance.square().mean(2) + 1e-8).sqrt() / audible
-        return symmetric.mean() + self._ASYMMETRY_SHARE * (added.mean(2) / audible).mean()
-
-    def bark_power(self, signal: Tensor) -> Tensor:
-        """Return power [B, T, bands], where unit signal power lies at the listening level."""
-        n = self.window_samples
-        spectrum = torch.stft(signal, n, n // 2, window=self.window, return_complex=True)
-        power = spectrum.real.square() + spectrum.imag.square()
-        scale = 10 ** (self._LISTENING_DB / 10) / (n * float(self.window.square().sum()) / 2)
-        return (power * scale).transpose(1, 2) @ self.bank
-
-    def loudness(self, power: Tensor) -> Tensor:
-        """Zwicker's law: loudness [B, T, bands] in sone per band, zero below the threshold."""
-        relative = power / self.threshold
-        scale = (self.threshold / 0.5).pow(self._GAMMA)
-        return scale * F.relu((0.5 + 0.5 * relative).pow(self._GAMMA) - 1)
-
-
-def hearing_threshold(hertz: Tensor) -> Tensor:
-    """Return the absolute threshold as a power, after Terhardt's curve in dB."""
-    k = hertz.clamp_min(20) / 1000
-    decibels = 3.64 * k.pow(-0.8) - 6.5 * torch.exp(-0.6 * (k - 3.3) ** 2) + 1e-3 * k.pow(4)
-    return 10 ** (decibels.clamp(max=60) / 10)
-
-
-class EnvelopeDistance(nn.Module):
-    """One minus the correlation of band envelopes over 384 ms, after the STOI measure.
-
-    It hears neither phase nor the spectrum's fine structure, but every syllable: what the lowest
-    bitrates can still get right.
-    """
-
-    _FRAME_SECONDS = 0.0256
-    _BANDS = 15
-    _LOWEST_HZ = 150.0
-    _SEGMENT_FRAMES = 30
-    _SEGMENT_STEP = 4
-    _LEAST_TO_SIGNAL_DB = 15.0
-    _SILENCE_DB = 40.0
-
-    def __init__(self, sample_rate_hz: int) -> None:
-        super().__init__()
-        self.window_samples = 2 * round(self._FRAME_SECONDS * sample_rate_hz / 2)
-        self.size = 1 << self.window_samples.bit_length()
-        bins = torch.linspace(0, sample_rate_hz / 2, self.size // 2 + 1)[:, None]
-        centres = self._LOWEST_HZ * 2 ** (torch.arange(self._BANDS) / 3)
-        inside = (bins >= centres * 2 ** (-1 / 6)) & (bins < centres * 2 ** (1 / 6))
-        self.register_buffer("bank", inside.float(), persistent=False)
-        self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
-        self.bank: Tensor
-        self.window: Tensor
-
-    def forward(self, decoded: Tensor, reference: Tensor) -> Tensor:
-        """Return the mean over audible segments of signals [B, N]; none in what is too short."""
-        y, x = self.segments(decoded), self.segments(reference)
-        if x.shape[2] == 0:
-            return decoded.new_zeros(())
-        power = x.square().sum((1, 3), keepdim=True)
-        audible = power > power.amax(2, keepdim=True) * 10 ** (-self._SILENCE_DB / 10) + 1e-3
-        y = y * (_length(x) / _length(y))
-        y = torch.minimum(y, x * (1 + 10 ** (self._LEAST_TO_SIGNAL_DB / 20)))
-        y, x = y - y.mean(3, keepdim=True), x - x.mean(3, keepdim=True)
-        correlation = (y * x).sum(3, keepdim=True) / (_length(y) * _length(x))
-        return ((1 - correlation) * audible).sum() / (audible.sum() * self._BANDS).clamp_min(1)
-
-    def segments(self, signal: Tensor) -> Tensor:
-        """Return band envelopes in overlapping segments [B, bands, S, frames]."""
-        n = self.window_samples
-        spectrum = torch.stft(
-            signal, self.size, n // 2, win_length=n, window=self.window, return_complex=True
-        )
-        power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2) @ self.bank
-        envelope = (power + 1e-8).sqrt().transpose(1, 2)
-        if envelope.shape[2] < self._SEGMENT_FRAMES:
-            return envelope[:, :, :0].unsqueeze(-1)
-        return envelope.unfold(2, self._SEGMENT_FRAMES, self._SEGMENT_STEP)
-
-
-def _length(segments: Tensor) -> Tensor:
-    """Return the Euclidean length of the last axis, kept."""
-    return (segments.square().sum(3, keepdim=True) + 1e-8).sqrt()
-
-
 class ReconstructionLoss(nn.Module):
     """All reconstruction terms of a pair of signals."""
 
@@ -218,6 +86,7 @@ class ReconstructionLoss(nn.Module):
         )
         self.loudness = LoudnessDistance(sample_rate_hz)
         self.envelope = EnvelopeDistance(sample_rate_hz)
+        self.noise = NoiseDistance(sample_rate_hz)
 
     def forward(
         self, decoded: Tensor, reference: Tensor, scales: Sequence[int], follow: Tensor
@@ -233,7 +102,8 @@ class ReconstructionLoss(nn.Module):
         wave = ((y - x).abs().mean(1) * follow).mean()
         loudness = self.loudness(y, x) if self.config.loudness else y.new_zeros(())
         envelope = self.envelope(y, x) if self.config.envelope else y.new_zeros(())
-        return ReconstructionTerms(mel, stft, wave, loudness, envelope)
+        noise = (self.noise(y, x) * follow).mean() if self.config.noise else y.new_zeros(())
+        return ReconstructionTerms(mel, stft, wave, loudness, envelope, noise)
 
     def follow(self, levels: Tensor) -> Tensor:
         """Return how much clips of levels [B, T] shall follow the waveform: [B]."""

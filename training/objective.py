@@ -77,6 +77,7 @@ class Objective(nn.Module):
             "wave": Weighted(weights.wave, found.wave),
             "loudness": Weighted(weights.loudness, found.loudness),
             "envelope": Weighted(weights.envelope, found.envelope),
+            "noise": Weighted(weights.noise, found.noise),
         }
         if self.adversary is not None and heard:
             fooled = self.adversary.codec_losses(output.pcm, reference)

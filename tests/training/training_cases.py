@@ -1,11 +1,13 @@
 """A run small enough to train in a test, on tones that a seed determines."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 
 from training.config import Recipe
 
@@ -71,3 +73,13 @@ def write_corpus(folder: Path, speakers: int = 6) -> Path:
             soundfile.write(folder / name, noisy, RATE_HZ)
             writer.writerow([name, 2.0, "tones", f"s{speaker}", RATE_HZ, "speech"])
     return folder / "list.csv"
+
+
+def speech_like(seed: int = 0) -> torch.Tensor:
+    """Return a second of harmonics and noise under syllables, [1, N] at 24 kHz."""
+    generator = torch.Generator().manual_seed(seed)
+    times = torch.arange(24_000) / 24_000
+    harmonics = sum(torch.sin(2 * math.pi * 150 * k * times) / k for k in range(1, 20))
+    noise = torch.randn(24_000, generator=generator)
+    envelope = 0.5 + 0.5 * torch.sin(2 * math.pi * 4 * times)
+    return (0.1 * envelope * (harmonics + 0.05 * noise))[None]
