@@ -53,6 +53,9 @@ def export(
     compatible: Annotated[
         list[str] | None, typer.Option(help="Hash of a model whose tokens this one decodes.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The manifest trained on: the card names its sources.")
+    ] = None,
 ) -> int:
     """Turn a checkpoint into a bundle that proves itself before it is kept."""
     name, dash, version = out.name.rpartition("-")
@@ -70,6 +73,7 @@ def export(
         description=description,
         clips=tuple(clips),
         compatible=tuple(compatible or ()),
+        data=data,
     )
     proof = run(options)
     emit(

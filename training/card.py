@@ -1,5 +1,6 @@
 """The model card that travels with a bundle."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from codec.bundle import CARD, Manifest
@@ -7,12 +8,13 @@ from codec.errors import BundleError
 from training.config import Recipe
 from training.report import markdown_table, sections
 from training.results import Evaluation
+from training.sources import Source, sources_section
 
 EVALUATION_MARK = "<!-- evaluation -->"
 _NEXT_SECTION = "\n## Files\n"
 
 
-def model_card(manifest: Manifest, recipe: Recipe) -> str:
+def model_card(manifest: Manifest, recipe: Recipe, sources: Sequence[Source] = ()) -> str:
     """Return the card's Markdown; the evaluation table is put in at its mark later."""
     spec, cost = manifest.spec, manifest.cost
     rates = ", ".join(f"{spec.bitrate_bps(level) / 1000:g}" for level in range(1, spec.levels + 1))
@@ -26,6 +28,7 @@ def model_card(manifest: Manifest, recipe: Recipe) -> str:
     training = "\n".join(
         f"- {key.replace('_', ' ')}: {value}" for key, value in manifest.training.items()
     )
+    audio = sources_section(sources, recipe.data.validation_share) + "\n" if sources else ""
     return f"""# {spec.name} {spec.version}
 
 {manifest.description}
@@ -47,7 +50,7 @@ def model_card(manifest: Manifest, recipe: Recipe) -> str:
 {training}
 - seed: {recipe.seed}, batch: {batch}, precision: {recipe.precision}
 
-## Evaluation
+{audio}## Evaluation
 
 {EVALUATION_MARK}
 

@@ -39,6 +39,7 @@ from training.checkpoint import load_checkpoint
 from training.config import Recipe
 from training.graphs import Graphs, build_graphs
 from training.metrics import F32
+from training.sources import list_sources
 
 _BUNDLE_LIMIT_BYTES = 16 << 20
 _LEAST_EQUAL_CODES = 0.9999
@@ -58,6 +59,8 @@ class ExportOptions(NamedTuple):
     clips: tuple[Path, ...]
     """Speech on which the bundle proves itself; the first gives the golden vectors."""
     compatible: tuple[str, ...] = ()
+    data: Path | None = None
+    """The manifest that was trained on; the card names its sources and licences."""
 
 
 class Proof(NamedTuple):
@@ -135,7 +138,8 @@ def _write(
     contents[GOLDEN] = golden
     _write_files(folder, manifest, contents)
     bundle = load_bundle(folder)
-    (folder / CARD).write_text(model_card(bundle.manifest, recipe), encoding="utf-8")
+    sources = list_sources(options.data, recipe.data.shards) if options.data else ()
+    (folder / CARD).write_text(model_card(bundle.manifest, recipe, sources), encoding="utf-8")
     return bundle
 
 

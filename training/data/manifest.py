@@ -38,6 +38,7 @@ class Entry:
     kind: Kind = "speech"
     native_rate: int = 0
     seconds: float = 0.0
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,7 @@ def _entry_of_row(row: Mapping[str, object], where: str) -> Entry:
         kind=next(known for known in KINDS if known == kind),
         native_rate=int(_number(row, "native_rate", where)),
         seconds=_number(row, "seconds", where),
+        licence=_text(row, "licence"),
     )
 
 
