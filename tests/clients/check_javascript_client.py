@@ -4,6 +4,8 @@ Not collected by itself, since Node.js is no dependency of the project: name thi
 """
 
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -46,6 +48,20 @@ def test_the_example_has_the_tokens_of_the_python_client(
     assert said["sha256"] == sha256_of(grove_server.url, speech_pcm)
     assert said["codesPerFrame"] == 6
     assert said["samples"] >= len(speech_pcm) // 2
+
+
+def test_the_script_of_the_readme_runs(grove_server: ServerProcess, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```js\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    assert "http://127.0.0.1:8000" in script
+    shutil.copy(CLIENT, tmp_path)
+    path = tmp_path / "script.mjs"
+    path.write_text(script.replace("http://127.0.0.1:8000", grove_server.url))
+    ran = run_node(path)
+    assert ran.returncode == 0, ran.stderr
+    indices = [int(number) for number in re.findall(r"^(\d+) \[", ran.stdout, re.MULTILINE)]
+    assert indices == sorted(indices)
+    assert indices[-1] >= 48
 
 
 def test_files_are_those_of_the_python_client(

@@ -16,7 +16,8 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 KEY = "a-key-for-tests"
-_START_SECONDS = 30
+_START_SECONDS = 60
+_STOP_SECONDS = 30
 
 
 class ServerProcess:
@@ -37,6 +38,8 @@ class ServerProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
+        assert self.process.stderr is not None
+        self._reader = threading.Thread(target=self.process.stderr.read, daemon=True)
         self.port = 0
 
     @property
@@ -44,6 +47,29 @@ class ServerProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
+        try:
+            self._wait_for_port()
+            _wait_until_ready(self.url)
+        except BaseException:
+            self.process.kill()
+            self._reap()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.terminate()
+        killer = threading.Timer(_STOP_SECONDS, self.process.kill)
+        killer.start()
+        status = self._reap()
+        killer.cancel()
+        assert status == 0
+
+    def _wait_for_port(self) -> None:
         assert self.process.stderr is not None
         killer = threading.Timer(_START_SECONDS, self.process.kill)
         killer.start()
@@ -56,23 +82,16 @@ class ServerProcess:
                 break
         killer.cancel()
         # Nobody reads on, and a full pipe would stop the server.
-        self._reader = threading.Thread(target=self.process.stderr.read, daemon=True)
         self._reader.start()
-        _wait_until_ready(self.url)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.process.terminate()
-        status = self.process.wait(20)
-        self._reader.join()
+    def _reap(self) -> int:
+        """Wait for the end of the process and let go of all that belongs to it."""
+        status = self.process.wait()
+        if self._reader.ident is not None:
+            self._reader.join()
         assert self.process.stderr is not None
         self.process.stderr.close()
-        assert status == 0
+        return status
 
 
 def _wait_until_ready(url: str) -> None:
@@ -113,7 +132,11 @@ class Line:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._port))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._port))
+                except OSError:
+                    near.close()
+                    raise
                 self.connections += 1
                 self._ends += [near, far]
                 for source, sink in ((near, far), (far, near)):

@@ -13,6 +13,7 @@ from client_cases import ROOT, ServerProcess
 
 PYTHON = ROOT / "clients" / "python" / "examples"
 README = (ROOT / "clients" / "README.md").read_text(encoding="utf-8")
+FIRST_README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELL_BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 CURL_BLOCKS = [block for block in SHELL_BLOCKS if "curl" in block]
 
@@ -85,15 +86,16 @@ def test_curl_one_liners_run(
     assert all(path.stat().st_size > 100 for path in made)
 
 
+@pytest.mark.parametrize("document", [README, FIRST_README], ids=["clients", "first"])
 def test_the_lines_for_websocat_are_messages_that_the_server_takes(
-    grove_server: ServerProcess, speech_pcm: bytes, tmp_path: Path
+    document: str, grove_server: ServerProcess, speech_pcm: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "speech.raw").write_bytes(speech_pcm)
     stand_ins = {"sox": "#!/bin/sh\ncat speech.raw\n", "websocat": WEBSOCAT}
     for name, program in stand_ins.items():
         (tmp_path / name).write_text(program)
         (tmp_path / name).chmod(0o755)
-    (block,) = re.findall(r"^    sox .*?^(?=\S)", README, re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(r"^```sh\n(sox .*?)^```$", document, re.DOTALL | re.MULTILINE)
     script = block.replace("127.0.0.1:8000", f"127.0.0.1:{grove_server.port}")
     ran = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],

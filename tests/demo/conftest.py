@@ -41,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "browser: needs Chromium and playwright")
 
 
+def chromium_path() -> str:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.fail("no chromium on the path; on Debian: apt-get install chromium")
+    return chromium
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with ServerProcess(tmp_path_factory.mktemp("state"), {"GROVE_SLOTS": "4"}) as running:
@@ -62,12 +69,9 @@ def launch() -> "Iterator[Launch]":
     """Start Chromium with flags of one's own."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only this step needs it
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.fail("no chromium on the path; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
         yield lambda *flags: playwright.chromium.launch(
-            executable_path=chromium, args=[*FLAGS, *flags]
+            executable_path=chromium_path(), args=[*FLAGS, *flags]
         )
 
 

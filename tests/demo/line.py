@@ -43,7 +43,11 @@ class CuttableLine:
             if self._is_cut.is_set():
                 near.close()
                 continue
-            far = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                near.close()  # the server is down, and the browser will ask again
+                continue
             self._ends += [near, far]
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
