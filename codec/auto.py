@@ -236,14 +236,17 @@ class StreamingSession:
         self._model = model
         self._encoder = EncodeStream(model.codec, sampling_rate)
         self._decoder = DecodeStream(model.codec, sampling_rate)
+        self._sample: Values = np.zeros(0, np.float32)
+        """Of the kind that the caller works with."""
 
     def encode(self, chunk: Values) -> Array:
         """Return the codes [1, K, T] that a chunk of audio [n], [1, n] or [1, 1, n] completes."""
+        self._sample = like(chunk, np.zeros(0, np.float32))
         return like(chunk, self._shaped(self._encoder.push(self._one(chunk))))
 
-    def finish(self) -> NDArray[np.int64]:
+    def finish(self) -> Array:
         """Return the last codes [1, K, T]; the session encodes no more."""
-        return self._shaped(self._encoder.finish())
+        return like(self._sample, self._shaped(self._encoder.finish()))
 
     def decode(self, audio_codes: Values) -> Array:
         """Return the audio [1, 1, n] that codes [1, K, T] complete."""

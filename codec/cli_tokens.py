@@ -25,7 +25,7 @@ Model = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
-FormatName = Literal["parquet", "webdataset", "npy", "safetensors", "kaldi", "jsonl", "grv"]
+FormatName = Literal["parquet", "webdataset", "npy", "safetensors", "kaldi", "shar", "jsonl", "grv"]
 
 
 def tokenize(

@@ -28,7 +28,7 @@ class ProgressLine(Watcher):
         self._samples = 0
         """Of finished shards; `_samples_ahead` of the one at work in this process."""
         self._samples_ahead = 0
-        self._rows = 0
+        self._rows = self._rows_ahead = 0
 
     def begin(self, outlook: Outlook) -> None:
         self._outlook = outlook
@@ -36,13 +36,14 @@ class ProgressLine(Watcher):
 
     def row(self, row: Row) -> None:
         self._samples_ahead += row.meta.num_samples
+        self._rows_ahead += 1
         self._say(is_due=False)
 
     def shard(self, record: ShardRecord) -> None:
         self._shards += 1
         self._rows += record.rows
         self._samples += record.samples
-        self._samples_ahead = 0
+        self._samples_ahead = self._rows_ahead = 0
         self.errors += len(record.ledger)
         self._say(is_due=False)
 
@@ -82,10 +83,16 @@ class ProgressLine(Watcher):
         to_do = outlook.shards_here - outlook.shards_done
         line = (
             f"{outlook.shards_done + self._shards}/{outlook.shards_here} shards, "
-            f"{self._rows} rows, {audio_s / 3600:.2f} h of audio, "
+            f"{self._rows + self._rows_ahead} rows, {audio_s / 3600:.2f} h of audio, "
             f"{audio_s / elapsed_s:.0f}x real time, {self.errors} errors"
         )
-        if 0 < self._shards < to_do:
-            left_s = round(elapsed_s / self._shards * (to_do - self._shards))
+        done = self._shards + self._share_ahead()
+        if 0 < done < to_do:
+            left_s = round(elapsed_s / done * (to_do - done))
             line += f", {left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d} left"
         return line
+
+    def _share_ahead(self) -> float:
+        """Return how much of the shard at work is done; 0 where shards are tars of any length."""
+        items = self._outlook.items / max(1, self._outlook.shards)
+        return min(0.99, self._rows_ahead / items) if items >= 2 else 0

@@ -1,6 +1,8 @@
 """Shards in this process, or in a pool of processes on this machine."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -41,7 +43,7 @@ def run_local(
 def _pooled(tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardRecord]:
     # Spawned, since a fork copies onnxruntime's locks in whatever state its threads left them.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         waiting = iter(tasks)
         running: set[Future[ShardRecord]] = set()
         try:
@@ -55,3 +57,15 @@ def _pooled(tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardRecord]:
                     yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this worker where its parent is killed: the pool itself would leave it waiting."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in workers only"
+
+    def wait_for_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()

@@ -32,20 +32,22 @@ class TarSink:
 
     def write(self, row: Row) -> None:
         key = tar_key(row.key)
-        self._add(f"{key}.json", row.meta.model_dump_json().encode())
+        add_member(self._archive, f"{key}.json", row.meta.model_dump_json().encode())
         if not len(row.codes):
             return
         if self._as_grv:
-            self._add(f"{key}.grv", _container(row, self._card))
+            add_member(self._archive, f"{key}.grv", _container(row, self._card))
         else:
             out = io.BytesIO()
             np.save(out, row.codes, allow_pickle=False)
-            self._add(f"{key}.npy", out.getvalue())
+            add_member(self._archive, f"{key}.npy", out.getvalue())
 
-    def _add(self, name: str, data: bytes) -> None:
-        member = tarfile.TarInfo(name)  # its time is 0, its owner nobody
-        member.size = len(data)
-        self._archive.addfile(member, io.BytesIO(data))
+
+def add_member(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Put a file into a tar, the same bytes whenever and by whomever it is done."""
+    member = tarfile.TarInfo(name)  # its time is 0, its owner nobody
+    member.size = len(data)
+    archive.addfile(member, io.BytesIO(data))
 
 
 @contextmanager

@@ -72,13 +72,25 @@ def _fixed_part(pattern: str) -> Path:
     return Path(*parts)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield audio and tars below a folder, sorted, one folder in memory at a time."""
-    with os.scandir(folder) as entries:
-        names = sorted((entry.name, entry.is_dir()) for entry in entries)
+def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Yield audio and tars below a folder, sorted, one folder in memory at a time.
+
+    A folder that cannot be listed is yielded itself, so that the ledger names it; a link to a
+    folder that holds it is passed over.
+    """
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            names = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError:
+        yield folder
+        return
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
     for name, is_folder in names:
         if is_folder:
-            yield from _walk(folder / name)
+            yield from _walk(folder / name, above | {identity})
         elif name.lower().endswith(AUDIO_SUFFIXES + TAR_SUFFIXES):
             yield folder / name
 

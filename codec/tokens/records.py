@@ -11,13 +11,14 @@ from codec.config import CodecSpec, Frozen
 from codec.errors import CodecError
 from codec.runtime import U16
 
-Format = Literal["parquet", "webdataset", "npy", "safetensors", "kaldi", "jsonl", "grv"]
+Format = Literal["parquet", "webdataset", "npy", "safetensors", "kaldi", "shar", "jsonl", "grv"]
 FORMATS: tuple[Format, ...] = (
     "parquet",
     "webdataset",
     "npy",
     "safetensors",
     "kaldi",
+    "shar",
     "jsonl",
     "grv",
 )
@@ -168,3 +169,8 @@ class Manifest(Frozen):
 def shard_stem(number: int) -> str:
     """Return the name of a shard's files, without what follows the dot."""
     return f"tokens-{number:06d}"
+
+
+def shard_number(stem: str) -> int:
+    """Return the number that `shard_stem` made a name of."""
+    return int(stem.rpartition("-")[2])

@@ -25,7 +25,7 @@ from codec.tokens.records import (
     TokenizeSettings,
     TokensError,
 )
-from codec.tokens.shards import ShardTask, is_present, read_record
+from codec.tokens.shards import ShardTask, is_present, read_record, remove_parts
 
 RUN = "run.json"
 MANIFEST = "manifest.json"
@@ -160,6 +160,8 @@ def _begin(request: Request) -> tuple[RunFile, Plan]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be made: {error.strerror}") from error
+    if share.world == 1:  # else another rank may be writing them now
+        remove_parts(out, (PLAN, RUN, LEDGER, MANIFEST))
     card = CodecCard.of(request.bundle, request.settings.levels)
     if (out / RUN).is_file():
         if not request.resume and share.world == 1:

@@ -9,6 +9,7 @@ from codec.tokens.format_arrays import read_npy, read_safetensors, write_npy, wr
 from codec.tokens.format_kaldi import read_kaldi, write_kaldi
 from codec.tokens.format_lines import read_jsonl, write_jsonl
 from codec.tokens.format_parquet import read_parquet, write_parquet
+from codec.tokens.format_shar import read_shar, shar_names, write_shar
 from codec.tokens.format_tar import read_tar, write_tar
 from codec.tokens.records import CodecCard, Format, Row
 
@@ -19,7 +20,7 @@ class RowSink(Protocol):
     def write(self, row: Row) -> None: ...
 
 
-def open_shard(
+def open_shard(  # noqa: PLR0911 - one for each format
     format: Format,  # noqa: A002 - the option's name
     folder: Path,
     stem: str,
@@ -37,13 +38,15 @@ def open_shard(
             return write_safetensors(folder, stem, card)
         case "kaldi":
             return write_kaldi(folder, stem, card)
+        case "shar":
+            return write_shar(folder, stem, card)
         case "jsonl":
             return write_jsonl(folder, stem, card)
         case _:
             assert_never(format)
 
 
-def read_shard(
+def read_shard(  # noqa: PLR0911 - one for each format
     format: Format,  # noqa: A002 - the option's name
     folder: Path,
     stem: str,
@@ -61,6 +64,8 @@ def read_shard(
             return read_safetensors(folder, stem, card)
         case "kaldi":
             return read_kaldi(folder, stem, card)
+        case "shar":
+            return read_shar(folder, stem, card)
         case "jsonl":
             return read_jsonl(folder, stem)
         case _:
@@ -78,6 +83,8 @@ def file_names(format: Format, stem: str) -> tuple[str, ...]:  # noqa: A002 - th
             return (f"{stem}.{format}", f"{stem}.jsonl")
         case "kaldi":
             return (f"{stem}.ark", f"{stem}.scp", f"{stem}.jsonl")
+        case "shar":
+            return (*shar_names(stem), f"{stem}.jsonl")
         case "jsonl":
             return (f"{stem}.jsonl",)
         case _:

@@ -1,7 +1,7 @@
 """One shard from its slice of the plan to its record. Everything an engine has to run is here."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -51,9 +51,9 @@ def run_shard(task: ShardTask, watch: Watch | None = None) -> ShardRecord:
     if done is not None and is_present(task.folder, done):
         return done
     stem = shard_stem(task.number)
-    _remove_parts(task.folder, stem)
-    codec = _codec(task.model)
     card, settings = task.run.card, task.run.settings
+    remove_parts(task.folder, (*file_names(settings.format, stem), f"{RECORDS}/{stem}.json"))
+    codec = _codec(task.model)
     if codec.spec != card.codec:
         raise ModelMismatchError(
             f"{task.folder} was begun with model {card.codec.model_sha256[:12]}, "
@@ -158,11 +158,13 @@ def _record_path(folder: Path, number: int) -> Path:
     return folder / RECORDS / f"{shard_stem(number)}.json"
 
 
-def _remove_parts(folder: Path, stem: str) -> None:
-    """Remove what a run that was killed left half-written."""
-    for part in folder.glob(f".{stem}.*.part"):
-        with suppress(FileNotFoundError):
-            part.unlink()
+def remove_parts(folder: Path, names: Iterable[str]) -> None:
+    """Remove what a run that was killed left half-written of some files."""
+    paths = {folder / name for name in names}
+    for place in {path.parent for path in paths}:
+        for part in place.glob(".*.part"):
+            if part.with_name(part.name[1:].rsplit(".", 2)[0]) in paths:
+                part.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)

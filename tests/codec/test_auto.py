@@ -142,6 +142,15 @@ def test_a_streaming_session_gives_the_tokens_and_sound_of_the_whole(
     assert np.array_equal(np.concatenate(heard, axis=2), model.decode(whole).audio_values)
 
 
+def test_a_session_ends_in_the_kind_of_array_that_it_was_given(
+    model: AutoCodec, clips: list[F32]
+) -> None:
+    pcm = clips[0][:5_003]
+    session = model.streaming()
+    parts = [session.encode(torch.from_numpy(pcm)), session.finish()]
+    assert np.array_equal(torch.cat(parts, dim=2).numpy(), model.encode(pcm).audio_codes)
+
+
 def test_config_has_the_names_that_transformers_uses(model: AutoCodec, codec: Codec) -> None:
     config = model.config
     assert (config.sampling_rate, config.frame_rate) == (24_000, 50)

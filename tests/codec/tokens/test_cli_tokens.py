@@ -1,9 +1,11 @@
 """`grove tokenize` and `grove tokens`, as typed."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 from corpus_cases import BUNDLE, contents, make_corpus
@@ -209,12 +211,36 @@ def test_triton_gets_a_repository_that_keeps_the_state(
     assert (tmp_path / "models" / f"{name}-encoder" / "1" / "model.onnx").read_bytes() == (
         BUNDLE.encoder
     )
-    for is_encoder, state in (
-        (True, BUNDLE.manifest.encoder_state),
-        (False, BUNDLE.manifest.decoder_state),
+
+
+@pytest.mark.parametrize("is_encoder", [True, False])
+def test_triton_is_told_every_tensor_of_the_graph(is_encoder: bool) -> None:
+    text = config_pbtxt(BUNDLE, is_encoder)
+    graph = onnxruntime.InferenceSession(BUNDLE.encoder if is_encoder else BUNDLE.decoder)
+    kinds = {"tensor(float)": "TYPE_FP32", "tensor(int64)": "TYPE_INT64"}
+
+    def told(tensors: list[onnxruntime.NodeArg]) -> dict[str, tuple[str, list[int]]]:
+        """Triton counts the batch apart, and writes -1 for what may be of any size."""
+        return {
+            tensor.name: (
+                kinds[tensor.type],
+                [size if isinstance(size, int) else -1 for size in tensor.shape[1:]],
+            )
+            for tensor in tensors
+        }
+
+    port = r'name: "(\w+)" data_type: (\w+) dims: \[ (.+?) \]'
+    for kind, state, tensors in (
+        ("input", "state", told(graph.get_inputs())),
+        ("output", "new_state", told(graph.get_outputs())),
     ):
-        text = config_pbtxt(BUNDLE, is_encoder)
-        assert f"dims: [ {state} ]" in text
-        assert 'input_name: "state"' in text
-        assert text.count("{") == text.count("}")
-        assert text.count("[") == text.count("]")
+        kept, (count,) = tensors.pop(state)
+        found = re.findall(rf"^{kind} {{ {port} }}$", text, re.M)
+        listed = {name: (type_, json.loads(f"[{dims}]")) for name, type_, dims in found}
+        assert listed == tensors
+        assert f'{kind}_name: "{state}"' in text
+        assert re.findall(r"data_type: (\w+)\n +dims: \[ (\d+) \]", text) == [
+            (kept, str(count)),
+            (kept, str(count)),
+        ]
+    assert "zero_data: true" in text

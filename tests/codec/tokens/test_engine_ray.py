@@ -1,4 +1,4 @@
-"""A Ray cluster makes the same bytes, also where a worker dies on the way."""
+"""A Ray cluster makes the same bytes, also where a worker dies, or where another engine began."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from pathlib import Path
 import ray
 from corpus_cases import request
 
-from codec.tokens.run import Watcher, tokenize
+from codec.tokens.run import Share, Watcher, tokenize
 
 
 def parent_of(pid):
@@ -65,11 +65,17 @@ killer = Killer()
 plain = request(sys.argv[1], Path(sys.argv[2]), items_per_shard=2)
 manifest = tokenize(replace(plain, engine="ray", workers=2), killer)
 print("killed", killer.killed, "rows", manifest.rows)
+taken_up = request(sys.argv[1], Path(sys.argv[3]), items_per_shard=2)
+tokenize(replace(taken_up, share=Share(0, 3)))  # this engine's share of an unfinished run
+watcher = Killer()
+watcher.killed = 1
+manifest = tokenize(replace(taken_up, engine="ray", workers=2, resume=True), watcher)
+print("resumed", "rows", manifest.rows, "errors", manifest.errors)
 """
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_costs_retries_and_no_results(
+def test_a_killed_worker_costs_retries_and_a_resumed_run_is_the_same(
     clips: list[F32], tmp_path: Path
 ) -> None:
     corpus = make_corpus(tmp_path / "corpus", clips, count=40)
@@ -80,7 +86,7 @@ def test_a_worker_that_is_killed_costs_retries_and_no_results(
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(corpus), str(tmp_path / "ray")],
+        [sys.executable, "-c", SCRIPT, corpus, tmp_path / "ray", tmp_path / "resumed"],
         capture_output=True,
         text=True,
         check=False,
@@ -88,6 +94,8 @@ def test_a_worker_that_is_killed_costs_retries_and_no_results(
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "killed 1 rows 43"
+    assert done.stdout.splitlines()[-2:] == ["killed 1 rows 43", "resumed rows 43 errors 3"]
     tokenize(request(corpus, tmp_path / "local", items_per_shard=2))
-    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    local = contents(tmp_path / "local")
+    assert contents(tmp_path / "ray") == local
+    assert contents(tmp_path / "resumed") == local

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -86,7 +87,8 @@ def test_a_damaged_shard_is_an_error_that_names_it(
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     found = list(problems_of(TokenFolder(out)))
     assert any(shard.name in line for line in found)
-    with pytest.raises(TokensError, match="tokens-000001"):
+    # A tar may end well where a member does: then its rows are too few.
+    with pytest.raises(TokensError, match=rf"{re.escape(shard.name)}|tokens-000001 has \d rows"):
         rows_of(out)
 
 

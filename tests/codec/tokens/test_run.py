@@ -300,6 +300,46 @@ def test_file_names_that_are_no_text_are_read_all_the_same(
     assert np.array_equal(row.codes, encode(codec, pcm))
 
 
+def test_what_could_stop_a_walk_or_never_end_is_ledgered(clips: list[F32], tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    soundfile.write(folder / "deep" / "a.wav", speech(clips, 0.3, 1), 24_000)
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "deep" / "up").symlink_to(folder)
+    (folder / "gone.wav").symlink_to(tmp_path / "nothing")
+    (folder / "list.txt").write_text("deep\n")
+    tokenize(request(folder, tmp_path / "out"))
+    rows = {row.meta.id: row.meta.error for row in rows_of(tmp_path / "out")}
+    assert list(rows) == ["deep/a.wav", "gone.wav", "pipe.wav"]
+    assert rows["deep/a.wav"] is None
+    assert "No such file" in str(rows["gone.wav"])
+    assert "is a pipe or a device, expected a file" in str(rows["pipe.wav"])
+    tokenize(request(folder / "list.txt", tmp_path / "listed"))
+    (row,) = rows_of(tmp_path / "listed")
+    assert "is a folder, expected a file" in str(row.meta.error)
+
+
+def test_a_folder_that_cannot_be_listed_is_ledgered(
+    clips: list[F32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    (folder / "closed").mkdir(parents=True)
+    soundfile.write(folder / "a.wav", speech(clips, 0.3, 1), 24_000)
+    listed = os.scandir
+
+    def refusing(path: Path) -> object:  # root may list everything
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    manifest = tokenize(request(folder, tmp_path / "out"))
+    assert manifest is not None
+    assert (manifest.rows, manifest.errors) == (2, 1)
+    (entry,) = (tmp_path / "out" / LEDGER).read_text().splitlines()
+    assert json.loads(entry)["error"] == "cannot be read: Permission denied"
+
+
 def test_a_plan_that_was_left_behind_is_not_taken_for_ours(
     corpus: Path, tokens: Path, tmp_path: Path
 ) -> None:
