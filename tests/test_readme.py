@@ -29,6 +29,8 @@ NOT_RUN = {
     "sox -qd": "needs a microphone and websocat: tests/clients/test_client_examples.py runs it "
     "with stand-ins for both",
     "docker compose": "needs a Docker engine; tests/deploy holds what it would start",
+    ".venv/bin/pip install -q -c constraints.txt -e '.[train]'": "installs torch and trains "
+    "for five minutes; tests/examples trains for seconds",
     "make train": "trains for hours on the reader's own audio; tests/training trains small models",
 }
 
