@@ -236,7 +236,7 @@ def fitting(weights: dict[str, Tensor], codec: Codec) -> dict[str, Tensor]:
     }
     lost = sorted(set(own) - set(found))
     if any(name.startswith("quantizer.") for name in lost):
-        found = {name: value for name, value in found.items() if "quantizer." not in name}
+        found = {name: value for name, value in found.items() if not name.startswith("quantizer.")}
     if lost:
         _log.info("starting anew, not warm: %s", ", ".join(lost))
     return found
