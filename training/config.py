@@ -45,6 +45,7 @@ class LossConfig(Frozen):
     loudness: Weight = 0.0
     envelope: Weight = 0.0
     noise: Weight = 0.0
+    disturbance: Weight = 0.0
     adversarial: Weight = 1.0
     feature_matching: Weight = 2.0
     balance: BalanceConfig = FixedBalance()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import LossConfig, SpectralScale
+from training.disturbance import DisturbanceDistance
 from training.perceptual import EnvelopeDistance, LoudnessDistance, NoiseDistance, triangles
 
 _RMS_FLOOR = 1e-3
@@ -22,6 +23,7 @@ class ReconstructionTerms(NamedTuple):
     loudness: Tensor
     envelope: Tensor
     noise: Tensor
+    disturbance: Tensor
 
 
 def hertz_to_mel(hertz: Tensor) -> Tensor:
@@ -87,6 +89,7 @@ class ReconstructionLoss(nn.Module):
         self.loudness = LoudnessDistance(sample_rate_hz)
         self.envelope = EnvelopeDistance(sample_rate_hz)
         self.noise = NoiseDistance(sample_rate_hz)
+        self.disturbance = DisturbanceDistance(sample_rate_hz) if config.disturbance else None
 
     def forward(
         self, decoded: Tensor, reference: Tensor, scales: Sequence[int], follow: Tensor
@@ -103,7 +106,8 @@ class ReconstructionLoss(nn.Module):
         loudness = self.loudness(y, x) if self.config.loudness else y.new_zeros(())
         envelope = self.envelope(y, x) if self.config.envelope else y.new_zeros(())
         noise = (self.noise(y, x) * follow).mean() if self.config.noise else y.new_zeros(())
-        return ReconstructionTerms(mel, stft, wave, loudness, envelope, noise)
+        disturbance = self.disturbance(y, x) if self.disturbance else y.new_zeros(())
+        return ReconstructionTerms(mel, stft, wave, loudness, envelope, noise, disturbance)
 
     def follow(self, levels: Tensor) -> Tensor:
         """Return how much clips of levels [B, T] shall follow the waveform: [B]."""

@@ -78,6 +78,7 @@ class Objective(nn.Module):
             "loudness": Weighted(weights.loudness, found.loudness),
             "envelope": Weighted(weights.envelope, found.envelope),
             "noise": Weighted(weights.noise, found.noise),
+            "disturbance": Weighted(weights.disturbance, found.disturbance),
         }
         if self.adversary is not None and heard:
             fooled = self.adversary.codec_losses(output.pcm, reference)
