@@ -219,6 +219,12 @@ class MdctConfig(Frozen):
             )
 
 
+class MdctHeadConfig(MdctConfig):
+    """Head: its inverse. From `scatter_from_hz` up, where no bits go, chance draws the signs."""
+
+    scatter_from_hz: int | None = Field(None, ge=0)
+
+
 class StftConfig(Frozen):
     """Front end: log-magnitude and phase of a causal STFT."""
 
@@ -290,7 +296,7 @@ def _refuse_window(window_samples: int, hop_samples: int) -> None:
 
 FrontendConfig = Annotated[MdctConfig | StftConfig | SeanetConfig, Field(discriminator="kind")]
 HeadConfig = Annotated[
-    MdctConfig | MagPhaseConfig | MultirateConfig | SeanetConfig, Field(discriminator="kind")
+    MdctHeadConfig | MagPhaseConfig | MultirateConfig | SeanetConfig, Field(discriminator="kind")
 ]
 
 
@@ -313,7 +319,7 @@ class CodecConfig(Frozen):
     encoder: TrunkConfig = TrunkConfig()
     quantizer: QuantizerConfig = GrvqConfig(adaptive=True)
     decoder: TrunkConfig = TrunkConfig()
-    head: HeadConfig = MdctConfig()
+    head: HeadConfig = MdctHeadConfig(scatter_from_hz=3000)
 
     @model_validator(mode="after")
     def _parts_take_the_hop(self) -> Self:

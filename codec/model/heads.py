@@ -3,11 +3,20 @@
 from math import prod
 from typing import TypeAlias, assert_never
 
+import torch
 from torch import Tensor, nn
 
-from codec.config import CodecConfig, MagPhaseConfig, MdctConfig, MultirateConfig, SeanetConfig
+from codec.config import (
+    CodecConfig,
+    MagPhaseConfig,
+    MdctHeadConfig,
+    MultirateConfig,
+    SeanetConfig,
+)
+from codec.model.layers import split_state
 from codec.model.mdct import Companding, InverseMdct
 from codec.model.multirate import rising_rates
+from codec.model.scatter import Scatter
 from codec.model.seanet import seanet_decoder
 from codec.model.stft import InverseStft, Spectrum
 
@@ -21,25 +30,39 @@ _PHASE_FLOOR = 1e-8
 class MdctHead(nn.Module):
     """Companded coefficients: the linear path with a learned gain, plus what the network adds."""
 
-    def __init__(self, hop_samples: int, latent: int, width: int, config: MdctConfig) -> None:
+    def __init__(self, config: CodecConfig, head: MdctHeadConfig) -> None:
         super().__init__()
-        self.linear = nn.Linear(latent, hop_samples, bias=False)
-        self.gain = nn.Linear(width, hop_samples)
-        self.residual = nn.Linear(width, hop_samples)
+        hop, width = config.hop_samples, config.decoder.width
+        self.linear = nn.Linear(config.latent, hop, bias=False)
+        self.gain = nn.Linear(width, hop)
+        self.residual = nn.Linear(width, hop)
         for layer in (self.gain, self.residual):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.companding = Companding(config.companding)
-        self.inverse = InverseMdct(hop_samples, config)
-        self.state_size = self.inverse.state_size
+        self.companding = Companding(head.companding)
+        self.inverse = InverseMdct(hop, head)
+        self.kept = hop
+        self.scatter: Scatter | None = None
+        scatter_size = 0
+        if head.scatter_from_hz is not None:
+            self.kept = min(hop, round(2 * hop * head.scatter_from_hz / config.sample_rate_hz))
+            self.scatter = Scatter(config.latent, hop - self.kept)
+            scatter_size = self.scatter.state_size
+        self.state_sizes = (self.inverse.state_size, scatter_size)
+        self.state_size = sum(self.state_sizes)
         self.delay_samples = self.inverse.delay_samples
 
     def forward(self, hidden: Tensor, latent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return pcm [B, T*N] for hidden [B, T, W] and latent [B, T, D]."""
+        inverse_state, scatter_state = split_state(state, self.state_sizes)
         gain = self.gain(hidden).clamp(-_GAIN_LIMIT, _GAIN_LIMIT).exp()
         companded = self.linear(latent) * gain + self.residual(hidden)
-        pcm, state = self.inverse(self.companding.expand(companded), state)
-        return pcm, state
+        if self.scatter is not None:
+            signs, scatter_state = self.scatter(latent, scatter_state)
+            low, high = torch.tensor_split(companded, [self.kept], dim=2)
+            companded = torch.cat([low, high * signs], dim=2)
+        pcm, inverse_state = self.inverse(self.companding.expand(companded), inverse_state)
+        return pcm, torch.cat([inverse_state, scatter_state], dim=1)
 
 
 class MagPhaseHead(nn.Module):
@@ -111,8 +134,8 @@ def build_head(config: CodecConfig) -> Head:
     """Return the head that `config` asks for."""
     hop, width = config.hop_samples, config.decoder.width
     match config.head:
-        case MdctConfig():
-            return MdctHead(hop, config.latent, width, config.head)
+        case MdctHeadConfig():
+            return MdctHead(config, config.head)
         case MagPhaseConfig():
             return MagPhaseHead(hop, width, config.head)
         case MultirateConfig():

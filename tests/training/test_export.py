@@ -77,7 +77,8 @@ def test_half_of_the_weights_bytes_are_saved(bundle_folder: Path, checkpoint: Pa
         if torch.is_tensor(value) and value.numel() >= 4096
     )
     stored = len(load_bundle(bundle_folder).encoder) + len(load_bundle(bundle_folder).decoder)
-    assert stored < 0.5 * wide + 200_000
+    signs = 256 * 360  # drawn once, a byte each
+    assert stored < 0.5 * wide + 200_000 + signs
 
 
 def test_an_existing_release_is_never_overwritten(bundle_folder: Path, checkpoint: Path) -> None:

@@ -10,6 +10,7 @@ from codec.config import (
     HeadConfig,
     MagPhaseConfig,
     MdctConfig,
+    MdctHeadConfig,
     MultirateConfig,
     SeanetConfig,
     StftConfig,
@@ -19,6 +20,8 @@ from codec.model.codec import Codec
 
 HOP = 48
 MDCT = MdctConfig(overlap_samples=24)
+MDCT_HEAD = MdctHeadConfig(overlap_samples=24)
+SCATTERED = MdctHeadConfig(overlap_samples=24, scatter_from_hz=3000)
 MULTIRATE = MultirateConfig(upsampling=(2, 3), widths=(12, 8), blocks=1)
 SEANET = SeanetConfig(channels=4, strides=(2, 4, 6), residual_blocks=2)
 
@@ -37,15 +40,19 @@ def small(frontend: FrontendConfig, head: HeadConfig, blocks: int = 2) -> CodecC
 
 
 VARIANTS: dict[str, CodecConfig] = {
-    "mdct": small(MDCT, MDCT),
-    "mdct-full-overlap": small(*[MdctConfig(overlap_samples=HOP, companding=0.7)] * 2),
+    "mdct": small(MDCT, MDCT_HEAD),
+    "mdct-scattered": small(MDCT, SCATTERED),
+    "mdct-full-overlap": small(
+        MdctConfig(overlap_samples=HOP, companding=0.7),
+        MdctHeadConfig(overlap_samples=HOP, companding=0.7),
+    ),
     "stft": small(StftConfig(window_samples=2 * HOP), MagPhaseConfig(window_samples=2 * HOP)),
     "stft-short-window": small(StftConfig(window_samples=72), MagPhaseConfig(window_samples=72)),
     "stft-multirate": small(StftConfig(window_samples=72), MULTIRATE),
     "mdct-multirate": small(MDCT, MULTIRATE),
     "seanet": small(SEANET, SEANET, blocks=0),
     "seanet-with-trunk": small(SEANET, SEANET),
-    "seanet-mdct": small(SEANET, MDCT),
+    "seanet-mdct": small(SEANET, MDCT_HEAD),
 }
 
 

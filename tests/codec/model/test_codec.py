@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from codec_variants import HOP, MDCT, MULTIRATE, SEANET, VARIANTS, lived_in, noise, small
+from codec_variants import HOP, MDCT, MDCT_HEAD, MULTIRATE, SEANET, VARIANTS, lived_in, noise, small
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from codec.config import (
     HeadConfig,
     MagPhaseConfig,
     MdctConfig,
+    MdctHeadConfig,
     MultirateConfig,
     StftConfig,
 )
@@ -21,6 +22,7 @@ from codec.model.codec import Codec
 
 DELAYS = {
     "mdct": 24,
+    "mdct-scattered": 24,
     "mdct-full-overlap": HOP,
     "stft": HOP,
     "stft-short-window": 24,
@@ -214,7 +216,7 @@ def test_a_fresh_mdct_codec_is_the_linear_one_exactly() -> None:
 
 
 def test_a_linear_path_as_wide_as_the_hop_gives_the_input_back_after_the_delay() -> None:
-    config = small(MDCT, MDCT).model_copy(update={"latent": HOP})
+    config = small(MDCT, MDCT_HEAD).model_copy(update={"latent": HOP})
     codec = Codec(config).eval()
     assert codec.encoder.linear is not None
     with torch.no_grad():
@@ -230,13 +232,13 @@ def test_a_linear_path_as_wide_as_the_hop_gives_the_input_back_after_the_delay()
 
 
 REFUSED: list[tuple[FrontendConfig, HeadConfig, str]] = [
-    (MdctConfig(overlap_samples=HOP + 2), MDCT, "overlap by 50 samples"),
-    (MDCT, MdctConfig(overlap_samples=240), "overlap by 240 samples"),
-    (StftConfig(window_samples=HOP), MDCT, "longer than the hop"),
-    (StftConfig(window_samples=2 * HOP + 2), MDCT, "at most twice"),
+    (MdctConfig(overlap_samples=HOP + 2), MDCT_HEAD, "overlap by 50 samples"),
+    (MDCT, MdctHeadConfig(overlap_samples=240), "overlap by 240 samples"),
+    (StftConfig(window_samples=HOP), MDCT_HEAD, "longer than the hop"),
+    (StftConfig(window_samples=2 * HOP + 2), MDCT_HEAD, "at most twice"),
     (MDCT, MagPhaseConfig(window_samples=960), "at most twice"),
     (MDCT, MultirateConfig(upsampling=(4, 5)), "do not divide the hop of 48"),
-    (SEANET.model_copy(update={"strides": (2, 4)}), MDCT, "multiply to 8, the hop is 48"),
+    (SEANET.model_copy(update={"strides": (2, 4)}), MDCT_HEAD, "multiply to 8, the hop is 48"),
 ]
 
 
@@ -255,7 +257,7 @@ def test_rates_without_widths_are_refused() -> None:
 
 def test_every_pair_of_front_end_and_head_makes_sound() -> None:
     frontends: list[FrontendConfig] = [MDCT, StftConfig(window_samples=72), SEANET]
-    heads: list[HeadConfig] = [MDCT, MagPhaseConfig(window_samples=72), MULTIRATE, SEANET]
+    heads: list[HeadConfig] = [MDCT_HEAD, MagPhaseConfig(window_samples=72), MULTIRATE, SEANET]
     for frontend, head in itertools.product(frontends, heads):
         codec = Codec(small(frontend, head)).eval()
         latent, _ = encode(codec, noise(13, batch=1, samples=5 * HOP))
@@ -269,5 +271,5 @@ def test_the_default_codec_remembers_so_much() -> None:
     codec = Codec(CodecConfig())
     blocks = 6 * 6 * 256
     assert codec.encoder.state_size == 240 + blocks
-    assert codec.decoder.state_size == 128 + blocks + 240
+    assert codec.decoder.state_size == 128 + blocks + 240 + 15
     assert codec.delay_samples == 240

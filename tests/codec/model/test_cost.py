@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from codec_variants import HOP, MDCT, SEANET, small
+from codec_variants import HOP, MDCT, MDCT_HEAD, SEANET, small
 
 from codec.config import CodecConfig, MultirateConfig, TrunkConfig
 from codec.model.codec import Codec
@@ -29,7 +29,7 @@ def test_the_parameters_of_the_default_codec_add_up() -> None:
 
 def test_the_count_of_a_small_codec_is_that_by_hand() -> None:
     trunk = TrunkConfig(width=16, blocks=1, taps=3, expansion=2)
-    config = small(MDCT, MDCT).model_copy(update={"encoder": trunk, "decoder": trunk})
+    config = small(MDCT, MDCT_HEAD).model_copy(update={"encoder": trunk, "decoder": trunk})
     block = 3 * 16 + 2 * 16 * 32
     search = 3 * 2 * 16 * 6
     encoder = 48 * 48 + 96 * 16 + block + 16 * 12 + 48 * 12 + search
@@ -54,7 +54,7 @@ def test_the_count_of_strided_convolutions_is_that_by_hand() -> None:
         width *= 2
     macs += 7 * width * 12
     enter, leave, search = 12 * 16, 16 * 12, 3 * 2 * 16 * 6
-    cost = count_cost(Codec(small(SEANET, MDCT, blocks=0)))
+    cost = count_cost(Codec(small(SEANET, MDCT_HEAD, blocks=0)))
     assert cost.encoder_macs_per_second == 500 * (macs + enter + leave + search)
 
 
