@@ -21,8 +21,9 @@ PESQ-WB: ITU-T P.862.2 at 16 kHz. STOI, ESTOI: at 10 kHz. Neither hears what is 
 spectral distances do. log-mel: mean |Δ ln| of 80 Slaney mel bands, 0 to 12 kHz, window 1024, hop
 240, floor 1e-5. STFT: spectral convergence + mean |Δ ln|, windows of 256 to 2048. SI-SDR in dB,
 which says nothing about Codec2: a vocoder keeps no waveform.
-Lower is better for log-mel and STFT. kbps: payload without headers, measured for peers. A figure
-marked †n leaves out n clips on which the metric cannot be computed."""
+buzz: correlation with the sound 20 ms before, less the original's, mean of the octaves from 1 to
+8 kHz. Lower is better for log-mel, STFT and buzz. kbps: payload without headers, measured for
+peers. A figure marked †n leaves out n clips on which the metric cannot be computed."""
 
 _LOSS_NOTE = """\
 Bursts of 1 to 5 packets of 20 ms, the same ones for every system. *zero-level*: the decoder gets
@@ -45,6 +46,7 @@ COLUMNS = (
     Column("SI-SDR", lambda row: row.si_sdr_db, 1),
     Column("log-mel ↓", lambda row: row.log_mel, 2),
     Column("STFT ↓", lambda row: row.stft_distance, 2),
+    Column("buzz ↓", lambda row: row.buzz, 2),
 )
 SPECTRAL_COLUMNS = COLUMNS[3:]
 

@@ -68,6 +68,7 @@ class Row(Frozen):
     si_sdr_db: MetricMean
     log_mel: MetricMean
     stft_distance: MetricMean
+    buzz: MetricMean
 
 
 class AbsentPeer(Frozen):
@@ -137,6 +138,7 @@ def _row(condition: Condition, group: Group, members: Sequence[ClipScore]) -> Ro
         si_sdr_db=mean(lambda s: s.si_sdr_db),
         log_mel=mean(lambda s: s.log_mel),
         stft_distance=mean(lambda s: s.stft_distance),
+        buzz=mean(lambda s: s.buzz),
     )
 
 

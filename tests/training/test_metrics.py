@@ -21,7 +21,7 @@ def test_a_clip_compared_with_itself_has_the_best_score_of_every_metric() -> Non
     assert scores.stoi == pytest.approx(1)
     assert scores.estoi == pytest.approx(1)
     assert scores.si_sdr_db == metrics.SI_SDR_LIMIT_DB
-    assert (scores.log_mel, scores.stft_distance) == (0, 0)
+    assert (scores.log_mel, scores.stft_distance, scores.buzz) == (0, 0, 0)
 
 
 def test_more_noise_makes_every_metric_worse() -> None:
@@ -92,6 +92,20 @@ def test_log_mel_distance_of_half_the_amplitude_is_ln_2_in_loud_bands() -> None:
 def test_stft_distance_of_half_the_amplitude_is_ln_2_and_half() -> None:
     loud = 0.5 * NOISE
     assert metrics.stft_distance(loud, loud / 2) == pytest.approx(np.log(2) + 0.5, abs=1e-2)
+
+
+def test_noise_that_repeats_every_frame_buzzes_and_fresh_noise_does_not() -> None:
+    repeated = np.tile(NOISE[: metrics.BUZZ_LAG_SAMPLES], 1 + len(NOISE) // 480)[: len(NOISE)]
+    assert metrics.buzz(SPEECH, repeated) > 0.95
+    assert metrics.buzz(repeated, repeated) == 0
+    assert metrics.buzz(SPEECH, NOISE) < 0.02
+    half = (repeated + NOISE) / 2
+    assert 0.4 < metrics.buzz(SPEECH, half) < 0.6
+
+
+@pytest.mark.parametrize("samples", [1, 480, 481])
+def test_silence_and_snips_do_not_buzz(samples: int) -> None:
+    assert metrics.buzz(NOISE[:samples], np.zeros(samples, np.float32)) == 0
 
 
 def test_lost_bandwidth_shows_in_the_log_mel_distance_and_not_in_stoi() -> None:
