@@ -157,6 +157,14 @@ def shipped_bundles() -> list[Path]:
     return sorted(p.parent for p in _EXPORTS.glob(f"*/{MANIFEST}"))
 
 
+def shipped_maker(model_sha256: str) -> Path | None:
+    """Return the shipped bundle that decodes tokens of the model with this hash."""
+    for path in shipped_bundles():
+        if model_sha256 in Bundle(path, _read_manifest(path / MANIFEST)).accepted_models:
+            return path
+    return None
+
+
 def _version_of(path: Path) -> tuple[int, ...]:
     digits = path.name.rpartition("-")[2].lstrip("v").split(".")
     return tuple(int(part) for part in digits if part.isdigit())

@@ -2,11 +2,13 @@
 
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import assert_never
 
 from codec.atomic import OutputError
 from codec.audio import AudioSource
-from codec.bundle import load_bundle
+from codec.bundle import load_bundle, shipped_maker
 from codec.cli_inputs import Selection, Task, UsageError
 from codec.cli_report import (
     EXIT_DAMAGED,
@@ -110,6 +112,19 @@ def open_codec(model: str | None, threads: int = 1) -> Codec:
     return Codec(load_bundle(model), threads)
 
 
+def maker_of(model_sha256: str, codec: Codec, options: RunOptions) -> Codec:
+    """Return what decodes these tokens: `codec`, or where nobody named it, a shipped model."""
+    if options.model is not None or model_sha256 == codec.spec.model_sha256:
+        return codec
+    shipped = shipped_maker(model_sha256)
+    return _shipped(shipped, options.threads) if shipped else codec
+
+
+@lru_cache(maxsize=4)
+def _shipped(path: Path, threads: int) -> Codec:
+    return Codec(load_bundle(path), threads)
+
+
 def _done(codec: Codec, task: Task, work: Work, options: RunOptions) -> FileReport:
     """Do the work of one file and tell of it."""
     try:
@@ -179,6 +194,7 @@ def _decode(codec: Codec, task: Task, work: Decode, options: RunOptions) -> File
     with container_in(task) as container:
         channels = container.header.channels
         rate_hz = work.rate_hz or container.header.source_sample_rate_hz
+        codec = maker_of(container.header.codec.model_sha256, codec, options)
         blocks = decode_container(codec, container, rate_hz, work.levels)
         samples = _samples_of(container, rate_hz)
         _make_folder(task)

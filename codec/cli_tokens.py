@@ -142,14 +142,15 @@ def decode(
     model: Model = None,
 ) -> int:
     """Rows back to WAV files."""
-    from codec.bundle import load_bundle
+    from codec.bundle import load_bundle, shipped_maker
     from codec.runtime import Codec
     from codec.tokens.decode import decode_rows
     from codec.tokens.reading import TokenFolder
 
-    for path in decode_rows(
-        TokenFolder(folder), Codec(load_bundle(model)), out, frozenset(row or ()), levels
-    ):
+    tokens = TokenFolder(folder)
+    maker = shipped_maker(tokens.run.card.codec.model_sha256) if model is None else None
+    codec = Codec(load_bundle(maker or model))
+    for path in decode_rows(tokens, codec, out, frozenset(row or ()), levels):
         emit(str(path))
     return EXIT_DONE
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from cli_cases import SPEECH, Grove, flac_claiming, read_audio, write_audio
 
+from codec import cli
+from codec.bundle import shipped_bundles
 from codec.container import ContainerFile
 from codec.runtime import Codec
 
@@ -30,6 +32,18 @@ def tokens_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
         container = ContainerFile(file)
         assert container.verify() == ()
         return container.frames(0, container.frame_count)
+
+
+@pytest.mark.parametrize("folder", shipped_bundles(), ids=lambda path: path.name)
+def test_tokens_of_any_shipped_model_are_decoded_by_it_unasked(
+    folder: Path, speech: Path, tmp_path: Path
+) -> None:
+    coded = tmp_path / "a.grv"
+    assert cli.main(["encode", str(speech), str(coded), "--model", folder.name]) == 0
+    assert cli.main(["decode", str(coded), str(tmp_path / "unasked.wav")]) == 0
+    named = ["decode", str(coded), str(tmp_path / "named.wav"), "--model", folder.name]
+    assert cli.main(named) == 0
+    assert (tmp_path / "unasked.wav").read_bytes() == (tmp_path / "named.wav").read_bytes()
 
 
 @pytest.mark.parametrize(
