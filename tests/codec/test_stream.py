@@ -107,7 +107,8 @@ def test_decoded_speech_lines_up_with_the_original(codec: Codec, speech: F32, to
     audio = decode(codec, tokens, len(speech))
     spectra = np.fft.rfft(speech, 1 << 18).conj() * np.fft.rfft(audio, 1 << 18)
     lag = int(np.argmax(np.fft.irfft(spectra)))
-    assert lag == 0
+    # Only what lies below 1 kHz keeps its waveform, so the peak is broad: a frame is 480 samples.
+    assert min(lag, (1 << 18) - lag) <= 2
 
 
 def test_live_output_is_not_held_back(codec: Codec, tokens: U16) -> None:
