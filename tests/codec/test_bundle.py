@@ -55,6 +55,20 @@ def test_shipped_bundles_reproduce_their_golden_vectors(folder: Path) -> None:
         assert np.abs(audio - golden[name]).max() < 1e-4
 
 
+def test_hiss_does_not_repeat_at_the_frame_rate() -> None:
+    codec = Codec(load_bundle())
+    generator = np.random.default_rng(3)
+    hiss = (0.05 * generator.standard_normal(2 * codec.spec.sample_rate_hz)).astype(np.float32)
+    for level in (1, 6):
+        audio = decode(codec, encode(codec, hiss), len(hiss), level)
+        spectrum = np.fft.rfft(audio)
+        spectrum[: len(spectrum) // 3] = 0  # below 4 kHz
+        high = np.fft.irfft(spectrum, len(audio))
+        now, before = high[codec.spec.hop_samples :], high[: -codec.spec.hop_samples]
+        likeness = now @ before / np.sqrt((now @ now) * (before @ before))
+        assert abs(float(likeness)) < 0.2
+
+
 def test_the_default_is_found_without_a_name() -> None:
     assert load_bundle().spec.name == "grove-24k"
 
