@@ -22,7 +22,7 @@ def sign_table(columns: int) -> Tensor:
     for shift in (16, 13, 16):
         x = (x * _SEED) % (1 << 32)
         x = x ^ (x >> shift)
-    return (2 * (x >> 7) % 4 - 1).to(torch.int8).reshape(_ROWS, columns)
+    return (2 * ((x >> 7) % 2) - 1).to(torch.int8).reshape(_ROWS, columns)
 
 
 class Scatter(StatefulLayer):
