@@ -63,4 +63,6 @@ clean:
 
 .venv/dev: .venv/core
 	$(PIP) -e '.[dev]'
+	# Only its model is used; what it asks for besides needs a compiler.
+	$(PIP) --no-deps Resemblyzer
 	touch $@

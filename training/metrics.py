@@ -7,7 +7,6 @@ changes one raises METRICS_VERSION, and says so where figures are kept.
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -18,8 +17,10 @@ from pystoi import stoi as pystoi
 
 from codec.config import Frozen
 from codec.errors import AudioError
+from training import judges
+from training.mel import slaney_bank
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 SCORING_RATE_HZ = 24_000
 PESQ_RATE_HZ = 16_000
 # The PESQ library writes past its tables beyond 50 utterances (with their pauses at least 0.4 s
@@ -32,6 +33,17 @@ LOG_MEL_WINDOW_SAMPLES = 1024
 LOG_MEL_HOP_SAMPLES = 240
 MAGNITUDE_FLOOR = 1e-5
 STFT_WINDOWS_SAMPLES = (256, 512, 1024, 2048)
+BANDS_HZ = (
+    (0, 300),
+    (300, 600),
+    (600, 1000),
+    (1000, 2000),
+    (2000, 4000),
+    (4000, 8000),
+    (8000, 12000),
+)
+BAND_BLOCK_SAMPLES = 120
+BAND_SNR_LIMIT_DB = 40.0
 BUZZ_LAG_SAMPLES = 480
 BUZZ_BANDS_HZ = ((1000, 2000), (2000, 4000), (4000, 8000))
 
@@ -39,30 +51,51 @@ F32 = NDArray[np.float32]
 Kind = Literal["speech", "music", "noise"]
 
 
+class BandError(Frozen):
+    """What is wrong in one of `BANDS_HZ`: with its envelope, and with its waveform."""
+
+    envelope_db: float
+    """Mean |difference| of the band's level, a quarter of 20 ms at a time."""
+    snr_db: float
+    """Signal over error, within ±40 dB."""
+
+
 class Scores(Frozen):
     """One decoded clip's figures; None where a metric does not apply or cannot be computed."""
 
-    pesq_wb: float | None
+    p808: float | None
+    plcmos: float | None
+    speaker: float | None
     stoi: float | None
     estoi: float | None
+    pesq_wb: float | None
+    level_db: float | None
     si_sdr_db: float | None
     log_mel: float
     stft_distance: float
     buzz: float
+    bands: tuple[BandError, ...]
 
 
 def score(reference: ArrayLike, decoded: ArrayLike, kind: Kind = "speech") -> Scores:
     """Compare `decoded` with `reference` [N]; the speech metrics apply to speech only."""
     x, y = _checked_pair(reference, decoded)
     is_speech = kind == "speech"
+    # Models that judge speech have no opinion of silence.
+    heard = is_speech and not (is_silent(x) or is_silent(y))
     return Scores(
-        pesq_wb=pesq_wb(x, y) if is_speech else None,
+        p808=judges.p808(y) if heard else None,
+        plcmos=judges.plcmos(y) if heard else None,
+        speaker=judges.speaker_similarity(x, y) if heard else None,
         stoi=stoi(x, y, extended=False) if is_speech else None,
         estoi=stoi(x, y, extended=True) if is_speech else None,
+        pesq_wb=pesq_wb(x, y) if is_speech else None,
+        level_db=level_db(x, y),
         si_sdr_db=si_sdr_db(x, y),
         log_mel=log_mel_distance(x, y),
         stft_distance=stft_distance(x, y),
         buzz=buzz(x, y),
+        bands=band_errors(x, y),
     )
 
 
@@ -146,6 +179,42 @@ def si_sdr_db(reference: F32, decoded: F32) -> float | None:
     return float(-10 * np.log10(max(noise_power / signal_power, limit)))
 
 
+def level_db(reference: F32, decoded: F32) -> float | None:
+    """Return how much louder `decoded` is, in dB; None where either is silent."""
+    if is_silent(reference) or is_silent(decoded):
+        return None
+    x, y = (float(np.mean(np.square(s, dtype=np.float64))) for s in (reference, decoded))
+    return 10 * float(np.log10(y / x))
+
+
+def band_errors(reference: F32, decoded: F32) -> tuple[BandError, ...]:
+    """Return for each of `BANDS_HZ` where the bits went: its envelope error and its SNR."""
+    spectra = [np.fft.rfft(s.astype(np.float64)) for s in (reference, decoded)]
+    hertz = np.fft.rfftfreq(len(reference), 1 / SCORING_RATE_HZ)
+    found = []
+    for low, high in BANDS_HZ:
+        inside = (hertz >= low) & (hertz < high)
+        x, y = (np.fft.irfft(np.where(inside, s, 0), len(reference)) for s in spectra)
+        found.append(BandError(envelope_db=_envelope_error(x, y), snr_db=_limited_snr(x, y)))
+    return tuple(found)
+
+
+def _envelope_error(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Compare levels in blocks of 5 ms, but for those 60 dB under the loudest."""
+    blocks = max(1, len(x) // BAND_BLOCK_SAMPLES)
+    powers = [
+        np.array([np.mean(part**2) for part in np.array_split(s, blocks)]) + 1e-12 for s in (x, y)
+    ]
+    heard = powers[0] > 1e-6 * powers[0].max()
+    return float(np.abs(10 * np.log10(powers[1] / powers[0]))[heard].mean())
+
+
+def _limited_snr(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    error, signal = float(np.sum((x - y) ** 2)), float(np.sum(x**2))
+    ratio = 10 * np.log10((signal + 1e-12) / (error + 1e-12))
+    return float(np.clip(ratio, -BAND_SNR_LIMIT_DB, BAND_SNR_LIMIT_DB))
+
+
 def log_mel_distance(reference: F32, decoded: F32) -> float:
     """Return the mean |ln mel(x) - ln mel(y)| over frames and bands.
 
@@ -212,29 +281,9 @@ def stft_magnitudes(signal: F32, window_samples: int, hop_samples: int) -> NDArr
     return magnitudes
 
 
-@cache
 def mel_bank() -> NDArray[np.float64]:
-    """Return Slaney's mel triangles [bins, bands]: linear below 1 kHz, logarithmic above."""
-    top = _hertz_to_mel(SCORING_RATE_HZ / 2)
-    edges_hz = _mel_to_hertz(np.linspace(0, top, LOG_MEL_BANDS + 2))
-    bins_hz = np.fft.rfftfreq(LOG_MEL_WINDOW_SAMPLES, 1 / SCORING_RATE_HZ)[:, None]
-    low, centre, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
-    triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
-    bank: NDArray[np.float64] = np.maximum(triangles, 0) * (2 / (high - low))
-    bank.flags.writeable = False
-    return bank
-
-
-_MEL_PER_HZ = 3 / 200
-_LOG_STEP = np.log(6.4) / 27
-
-
-def _hertz_to_mel(hertz: float) -> float:
-    return float(15 + np.log(hertz / 1000) / _LOG_STEP) if hertz >= 1000 else hertz * _MEL_PER_HZ
-
-
-def _mel_to_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mel < 15, mel / _MEL_PER_HZ, 1000 * np.exp((mel - 15) * _LOG_STEP))
+    """Return the triangles of the log-mel distance [bins, bands]."""
+    return slaney_bank(SCORING_RATE_HZ, LOG_MEL_WINDOW_SAMPLES, LOG_MEL_BANDS)
 
 
 # --- codebooks --------------------------------------------------------------------------

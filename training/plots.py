@@ -29,12 +29,12 @@ class Panel(NamedTuple):
 
 
 RATE_PANELS = (
-    Panel("PESQ-WB", lambda row: row.pesq_wb),
-    Panel("STOI", lambda row: row.stoi),
-    Panel("ESTOI", lambda row: row.estoi),
+    Panel("P808: what listeners would say", lambda row: row.p808),
+    Panel("SIM: likeness of the speaker", lambda row: row.speaker),
+    Panel("STOI: intelligibility", lambda row: row.stoi),
     Panel("log-mel distance (lower is better)", lambda row: row.log_mel),
 )
-LOSS_PANELS = RATE_PANELS[:2]
+LOSS_PANELS = (RATE_PANELS[0], RATE_PANELS[2])
 
 
 class Exemplar(NamedTuple):

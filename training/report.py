@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import soundfile
 
-from training.metrics import SCORING_RATE_HZ
+from training.metrics import BANDS_HZ, SCORING_RATE_HZ
 from training.plots import Exemplar, loss_curves, rate_quality, spectrograms
 from training.results import GROUPS, Evaluation, Group, MetricMean, Row
 
@@ -17,13 +17,16 @@ PAGE_FILE = "index.html"
 NO_FIGURE = "-"
 
 _DEFINITIONS = """\
-PESQ-WB: ITU-T P.862.2 at 16 kHz. STOI, ESTOI: at 10 kHz. Neither hears what is above 8 kHz; the
-spectral distances do. log-mel: mean |Δ ln| of 80 Slaney mel bands, 0 to 12 kHz, window 1024, hop
-240, floor 1e-5. STFT: spectral convergence + mean |Δ ln|, windows of 256 to 2048. SI-SDR in dB,
-which says nothing about Codec2: a vocoder keeps no waveform.
-buzz: correlation with the sound 20 ms before, less the original's, mean of the octaves from 1 to
-8 kHz. Lower is better for log-mel, STFT and buzz. kbps: payload without headers, measured for
-peers. A figure marked †n leaves out n clips on which the metric cannot be computed."""
+P808: DNSMOS's estimate of what listeners after ITU-T P.808 would say, 1 to 5, without the original.
+SIM: cosine of the speakers' embeddings (Resemblyzer). PLCMOS: as P808, from calls with lost
+packets. No released model was trained on these three or on STOI. PESQ-WB: ITU-T P.862.2 at 16 kHz;
+grove-24k 0.3.0 was trained on it. STOI, ESTOI: at 10 kHz. level: how much louder than the original.
+None of these hears what is above 8 kHz; the spectral distances do. log-mel: mean |Δ ln| of 80
+Slaney mel bands, 0 to 12 kHz, window 1024, hop 240, floor 1e-5. STFT: spectral convergence + mean
+|Δ ln|, windows of 256 to 2048. SI-SDR in dB, which says nothing about Codec2: a vocoder keeps no
+waveform. buzz: correlation with the sound 20 ms before, less the original's, mean of the octaves
+from 1 to 8 kHz. Lower is better for log-mel, STFT and buzz. kbps: payload without headers, measured
+for peers. A figure marked †n leaves out n clips on which the metric cannot be computed."""
 
 _LOSS_NOTE = """\
 Bursts of 1 to 5 packets of 20 ms, the same ones for every system. *zero-level*: the decoder gets
@@ -40,15 +43,20 @@ class Column(NamedTuple):
 
 
 COLUMNS = (
-    Column("PESQ-WB", lambda row: row.pesq_wb, 2),
+    Column("P808", lambda row: row.p808, 2),
+    Column("SIM", lambda row: row.speaker, 2),
     Column("STOI", lambda row: row.stoi, 3),
+    Column("PLCMOS", lambda row: row.plcmos, 2),
     Column("ESTOI", lambda row: row.estoi, 3),
+    Column("PESQ-WB", lambda row: row.pesq_wb, 2),
+    Column("level, dB", lambda row: row.level_db, 1),
     Column("SI-SDR", lambda row: row.si_sdr_db, 1),
     Column("log-mel ↓", lambda row: row.log_mel, 2),
     Column("STFT ↓", lambda row: row.stft_distance, 2),
     Column("buzz ↓", lambda row: row.buzz, 2),
 )
-SPECTRAL_COLUMNS = COLUMNS[3:]
+SPECTRAL_COLUMNS = COLUMNS[6:]
+LOSS_COLUMNS = (COLUMNS[0], COLUMNS[2])
 
 
 class Section(NamedTuple):
@@ -107,7 +115,7 @@ def _provenance(evaluation: Evaluation) -> str:
 def sections(evaluation: Evaluation) -> tuple[Section, ...]:
     """Return every table that has rows."""
     found = [_group_section(evaluation, group) for group in GROUPS]
-    found += [_loss_section(evaluation), _book_section(evaluation)]
+    found += [_band_section(evaluation), _loss_section(evaluation), _book_section(evaluation)]
     return tuple(section for section in found if section.rows)
 
 
@@ -129,13 +137,34 @@ def _group_section(evaluation: Evaluation, group: Group) -> Section:
     )
 
 
+def _band_section(evaluation: Evaluation) -> Section:
+    """Return where the bits of each level went: envelope error / signal-to-noise ratio by band."""
+    rows = [
+        row
+        for row in evaluation.select("speech", loss_free=True)
+        if row.condition.level is not None
+    ]
+    return Section(
+        title="Where the bits go: speech by bands",
+        note="Mean error of the level in blocks of 5 ms / signal over error, both in dB.",
+        header=("system", *(f"{low} to {high} Hz" for low, high in BANDS_HZ)),
+        rows=tuple(
+            (
+                row.condition.setting,
+                *(f"{band.envelope_db:.1f} / {band.snr_db:.1f}" for band in row.bands),
+            )
+            for row in rows
+        ),
+    )
+
+
 def _loss_section(evaluation: Evaluation) -> Section:
     lossy = evaluation.select("speech", loss_free=False)
     rates = sorted({row.condition.loss_rate for row in lossy})
     ways = dict.fromkeys((row.condition.setting, row.condition.concealment) for row in lossy)
     header = ["system", "concealment"]
     for rate in (0.0, *rates):
-        header += [f"{column.title}, {rate:.0%} lost" for column in COLUMNS[:2]]
+        header += [f"{column.title}, {rate:.0%} lost" for column in LOSS_COLUMNS]
     rows = []
     for setting, concealment in ways:
         cells = [setting, concealment or ""]
@@ -157,7 +186,7 @@ def _loss_cells(
         and row.condition.concealment == concealment
         and row.condition.loss_rate == rate
     ]
-    return [_cell(rows[0], column) if rows else NO_FIGURE for column in COLUMNS[:2]]
+    return [_cell(rows[0], column) if rows else NO_FIGURE for column in LOSS_COLUMNS]
 
 
 def _lost_share(rows: Iterable[Row], rate: float) -> float:

@@ -6,14 +6,13 @@ from typing import Literal
 import numpy as np
 
 from codec.config import CodecSpec, Frozen
-from training.metrics import BookUse, Kind, Scores
+from training.metrics import BandError, BookUse, Kind, Scores
 from training.packet_loss import Concealment
 
 WIDE_SOURCE_HZ = 24_000
 
 Group = Literal["speech", "speech ≥ 24 kHz", "speech < 24 kHz", "music", "noise"]
 GROUPS: tuple[Group, ...] = ("speech", "speech ≥ 24 kHz", "speech < 24 kHz", "music", "noise")
-SPEECH_ONLY = ("pesq_wb", "stoi", "estoi")
 
 
 class Condition(Frozen):
@@ -62,13 +61,18 @@ class Row(Frozen):
     clips: int
     kbps: float
     lost_share: float
-    pesq_wb: MetricMean
+    p808: MetricMean
+    plcmos: MetricMean
+    speaker: MetricMean
     stoi: MetricMean
     estoi: MetricMean
+    pesq_wb: MetricMean
+    level_db: MetricMean
     si_sdr_db: MetricMean
     log_mel: MetricMean
     stft_distance: MetricMean
     buzz: MetricMean
+    bands: tuple[BandError, ...]
 
 
 class AbsentPeer(Frozen):
@@ -132,13 +136,28 @@ def _row(condition: Condition, group: Group, members: Sequence[ClipScore]) -> Ro
         clips=len(members),
         kbps=float(np.mean([one.kbps for one in members])),
         lost_share=float(np.mean([one.lost_share for one in members])),
-        pesq_wb=mean(lambda s: s.pesq_wb, applies=is_speech),
+        p808=mean(lambda s: s.p808, applies=is_speech),
+        plcmos=mean(lambda s: s.plcmos, applies=is_speech),
+        speaker=mean(lambda s: s.speaker, applies=is_speech),
         stoi=mean(lambda s: s.stoi, applies=is_speech),
         estoi=mean(lambda s: s.estoi, applies=is_speech),
+        pesq_wb=mean(lambda s: s.pesq_wb, applies=is_speech),
+        level_db=mean(lambda s: s.level_db),
         si_sdr_db=mean(lambda s: s.si_sdr_db),
         log_mel=mean(lambda s: s.log_mel),
         stft_distance=mean(lambda s: s.stft_distance),
         buzz=mean(lambda s: s.buzz),
+        bands=_mean_bands([one.scores.bands for one in members]),
+    )
+
+
+def _mean_bands(clips: Sequence[tuple[BandError, ...]]) -> tuple[BandError, ...]:
+    return tuple(
+        BandError(
+            envelope_db=float(np.mean([one.envelope_db for one in band])),
+            snr_db=float(np.mean([one.snr_db for one in band])),
+        )
+        for band in zip(*clips, strict=True)
     )
 
 

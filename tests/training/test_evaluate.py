@@ -190,8 +190,14 @@ def test_the_report_has_tables_json_pictures_and_sounds(clips_dir: Path, tmp_pat
     assert Evaluation.model_validate_json((tmp_path / "out/evaluation.json").read_text()) == found
     text = (tmp_path / "out/evaluation.md").read_text()
     best = found.select("speech", loss_free=True)[-1]
-    assert f"| mu-law level 2 | 192.0 | {best.pesq_wb.mean:.2f} |" in text
-    for heading in ("Speech (2 clips)", "Noise (1 clips)", "with packets lost", "Codebooks"):
+    assert f"| mu-law level 2 | 192.0 | {best.p808.mean:.2f} | {best.speaker.mean:.2f} |" in text
+    for heading in (
+        "Speech (2 clips)",
+        "Noise (1 clips)",
+        "Where the bits go",
+        "with packets lost",
+        "Codebooks",
+    ):
         assert heading in text
     page = (tmp_path / "out/index.html").read_text()
     files = ["rate-quality.png", "loss.png", "spectrogram-a.png", "spectrogram-c.png"]
