@@ -33,13 +33,16 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Stop after this step; the schedule stays.")
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Lay the schedule over so much time.")
+    ] = None,
 ) -> int:
     """Train a codec, or go on with a run."""
     with _needs_extra("train"):
         from training.train import RunOptions
         from training.train import train as run
     _log_to_stderr()
-    run(recipe, RunOptions(data, out, cache, warm_start, steps))
+    run(recipe, RunOptions(data, out, cache, warm_start, steps, minutes))
     return EXIT_DONE
 
 

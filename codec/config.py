@@ -286,6 +286,27 @@ class MultirateConfig(Frozen):
             )
 
 
+class SubframeConfig(Frozen):
+    """Head: a linear path below `low_hz`; a net at a higher rate makes the rest, and its noise."""
+
+    kind: Literal["subframe"] = "subframe"
+    low: MdctConfig = MdctConfig(overlap_samples=120)
+    """The transform of the frame, which carries the waveform."""
+    low_hz: int = Field(800, gt=0)
+    subframes: int = Field(4, ge=1)
+    net: "TrunkConfig" = Field(
+        default_factory=lambda: TrunkConfig(width=152, blocks=3, taps=5, expansion=2)
+    )
+
+    def refuse_hop(self, hop_samples: int) -> None:
+        """Raise unless a frame is a whole number of subframes, each with a middle."""
+        self.low.refuse_hop(hop_samples)
+        if hop_samples % (2 * self.subframes):
+            raise ValueError(
+                f"{self.subframes} subframes of an even length do not make a hop of {hop_samples}"
+            )
+
+
 def _refuse_window(window_samples: int, hop_samples: int) -> None:
     if not hop_samples < window_samples <= 2 * hop_samples:
         raise ValueError(
@@ -296,7 +317,8 @@ def _refuse_window(window_samples: int, hop_samples: int) -> None:
 
 FrontendConfig = Annotated[MdctConfig | StftConfig | SeanetConfig, Field(discriminator="kind")]
 HeadConfig = Annotated[
-    MdctHeadConfig | MagPhaseConfig | MultirateConfig | SeanetConfig, Field(discriminator="kind")
+    MdctHeadConfig | SubframeConfig | MagPhaseConfig | MultirateConfig | SeanetConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -315,6 +337,11 @@ class CodecConfig(Frozen):
     sample_rate_hz: int = Field(24_000, ge=8_000, le=96_000)
     hop_samples: int = Field(480, ge=16)
     latent: int = Field(128, ge=2)
+    shape: int = Field(0, ge=0)
+    """So many of the latent's channels begin as the spectrum's shape, the others as the waveform.
+
+    A group of books for each: else all bits go where the energy is, to the waveform's lowest part.
+    """
     frontend: FrontendConfig = MdctConfig()
     encoder: TrunkConfig = TrunkConfig()
     quantizer: QuantizerConfig = GrvqConfig(adaptive=True)
@@ -325,6 +352,14 @@ class CodecConfig(Frozen):
     def _parts_take_the_hop(self) -> Self:
         self.frontend.refuse_hop(self.hop_samples)
         self.head.refuse_hop(self.hop_samples)
+        return self
+
+    @model_validator(mode="after")
+    def _shape_leaves_room(self) -> Self:
+        if self.shape and not isinstance(self.frontend, MdctConfig):
+            raise ValueError("channels for the shape need the front end 'mdct'")
+        if self.shape >= self.latent:
+            raise ValueError(f"shape takes {self.shape} of {self.latent} channels, none is left")
         return self
 
 

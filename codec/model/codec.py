@@ -10,6 +10,7 @@ from codec.model.frontends import build_frontend
 from codec.model.heads import build_head
 from codec.model.layers import CausalLinear, Trunk, split_state
 from codec.model.quantizers import build_quantizer
+from codec.model.subframes import Parts, SubframeHead, Twins
 
 _LATENT_TAPS = 2
 
@@ -24,8 +25,11 @@ class Encoder(nn.Module):
         self.trunk = Trunk(config.encoder)
         self.leave = nn.Linear(config.encoder.width, config.latent)
         self.linear: nn.Linear | None = None
+        self.shape: nn.Linear | None = None
         if self.frontend.linear_width:
-            self.linear = nn.Linear(self.frontend.linear_width, config.latent, bias=False)
+            width = self.frontend.linear_width
+            self.linear = nn.Linear(width, config.latent - config.shape, bias=False)
+            self.shape = nn.Linear(width, config.shape, bias=False) if config.shape else None
             nn.init.zeros_(self.leave.weight)
             nn.init.zeros_(self.leave.bias)
         self.state_sizes = (self.frontend.state_size, self.trunk.state_size)
@@ -37,7 +41,10 @@ class Encoder(nn.Module):
         hidden, trunk_state = self.trunk(self.enter(features.network), trunk_state)
         latent = self.leave(hidden)
         if self.linear is not None:
-            latent = latent + self.linear(features.linear)
+            direct = self.linear(features.linear)
+            if self.shape is not None:
+                direct = torch.cat([self.shape(features.shape), direct], dim=2)
+            latent = latent + direct
         return latent, torch.cat([features.state, trunk_state], dim=1)
 
 
@@ -63,11 +70,27 @@ class Decoder(nn.Module):
         pcm, head_state = self.head(hidden, latent, head_state)
         return pcm, torch.cat([enter_state, trunk_state, head_state], dim=1)
 
+    def twins(self, latent: Tensor, levels: Tensor) -> Twins:
+        """Return the same whole sound twice, from silence, each with chance of its own.
+
+        A head without chance gives one sound and itself.
+        """
+        state = latent.new_zeros(len(latent), self.state_size)
+        enter_state, trunk_state, head_state = split_state(state, self.state_sizes)
+        hidden, _ = self.enter(latent, enter_state)
+        hidden, _ = self.trunk(hidden + self.level(levels), trunk_state)
+        if isinstance(self.head, SubframeHead):
+            return self.head.twins(hidden, latent)
+        pcm, _ = self.head(hidden, latent, head_state)
+        return Twins(pcm, pcm, None)
+
 
 class CodecOutput(NamedTuple):
     """What training needs of one pass."""
 
     pcm: Tensor  # [B, N], aligned with the input
+    twin: Tensor  # the same with other draws of the decoder's chance
+    parts: Parts | None  # what was drawn for, where the decoder has chance and is in training
     codes: Tensor  # [B, T, K]
     loss: Tensor  # the quantizer's own, a scalar
 
@@ -93,10 +116,20 @@ class Codec(nn.Module):
         if levels is None:
             levels = torch.full(latent.shape[:2], self.quantizer.levels, device=latent.device)
         quantized = self.quantizer(latent, levels, unquantized)
-        zeros = padded.new_zeros(batch, self.decoder.state_size)
-        decoded, _ = self.decoder(quantized.latent, levels, zeros)
-        aligned = decoded[:, self.delay_samples : self.delay_samples + pcm.shape[1]]
-        return CodecOutput(aligned, quantized.codes, quantized.loss)
+        late = slice(self.delay_samples, self.delay_samples + pcm.shape[1])
+        if self.training:
+            made = self.decoder.twins(quantized.latent, levels)
+        else:
+            zeros = padded.new_zeros(batch, self.decoder.state_size)
+            decoded, _ = self.decoder(quantized.latent, levels, zeros)
+            made = Twins(decoded, decoded, None)
+        return CodecOutput(
+            pcm=made.pcm[:, late],
+            twin=made.twin[:, late],
+            parts=made.parts,
+            codes=quantized.codes,
+            loss=quantized.loss,
+        )
 
     def pad(self, pcm: Tensor) -> Tensor:
         """Return pcm [B, T*hop]: whole frames, with room behind for the delay."""

@@ -19,6 +19,7 @@ class Features(NamedTuple):
 
     network: Tensor  # [B, T, features], input of the trunk
     linear: Tensor | None  # [B, T, linear_width], input of the linear path around it
+    shape: Tensor | None  # [B, T, linear_width], magnitudes, for channels that begin as these
     state: Tensor  # [B, S]
 
 
@@ -38,7 +39,8 @@ class MdctFrontend(nn.Module):
         companded = self.companding.compress(coefficients)
         # A second root flattens the range for the network; unlike a logarithm it rounds exactly.
         magnitude = (companded.abs() + 1e-3).sqrt()
-        return Features(torch.cat([companded, magnitude], dim=2), companded, state)
+        network = torch.cat([companded, magnitude], dim=2)
+        return Features(network, companded, magnitude, state)
 
 
 class StftFrontend(nn.Module):
@@ -57,7 +59,7 @@ class StftFrontend(nn.Module):
         phase = [part / magnitude for part in spectrum]
         # Speech has logarithms from -10 to 2: bring them to the scale of the phases.
         level = 1 + logarithm(magnitude) / 4
-        return Features(torch.cat([level, *phase], dim=2), None, state)
+        return Features(torch.cat([level, *phase], dim=2), None, None, state)
 
 
 def magnitudes(spectrum: Spectrum) -> Tensor:
@@ -88,7 +90,7 @@ class SeanetFrontend(nn.Module):
 
     def forward(self, pcm: Tensor, state: Tensor) -> Features:
         features, state = self.encoder(pcm.unsqueeze(2), state)
-        return Features(features, None, state)
+        return Features(features, None, None, state)
 
 
 Frontend: TypeAlias = MdctFrontend | StftFrontend | SeanetFrontend

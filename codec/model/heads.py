@@ -12,6 +12,7 @@ from codec.config import (
     MdctHeadConfig,
     MultirateConfig,
     SeanetConfig,
+    SubframeConfig,
 )
 from codec.model.layers import split_state
 from codec.model.mdct import Companding, InverseMdct
@@ -19,6 +20,7 @@ from codec.model.multirate import rising_rates
 from codec.model.scatter import Scatter
 from codec.model.seanet import seanet_decoder
 from codec.model.stft import InverseStft, Spectrum
+from codec.model.subframes import SubframeHead
 
 _GAIN_LIMIT = 4.0
 # What full scale reaches in one bin of a unitary transform is the root of the window length.
@@ -33,7 +35,8 @@ class MdctHead(nn.Module):
     def __init__(self, config: CodecConfig, head: MdctHeadConfig) -> None:
         super().__init__()
         hop, width = config.hop_samples, config.decoder.width
-        self.linear = nn.Linear(config.latent, hop, bias=False)
+        self.shape = config.shape
+        self.linear = nn.Linear(config.latent - config.shape, hop, bias=False)
         self.gain = nn.Linear(width, hop)
         self.residual = nn.Linear(width, hop)
         for layer in (self.gain, self.residual):
@@ -56,7 +59,7 @@ class MdctHead(nn.Module):
         """Return pcm [B, T*N] for hidden [B, T, W] and latent [B, T, D]."""
         inverse_state, scatter_state = split_state(state, self.state_sizes)
         gain = self.gain(hidden).clamp(-_GAIN_LIMIT, _GAIN_LIMIT).exp()
-        companded = self.linear(latent) * gain + self.residual(hidden)
+        companded = self.linear(latent[..., self.shape :]) * gain + self.residual(hidden)
         if self.scatter is not None:
             signs, scatter_state = self.scatter(latent, scatter_state)
             low, high = torch.tensor_split(companded, [self.kept], dim=2)
@@ -127,7 +130,7 @@ class SeanetHead(nn.Module):
         return pcm.reshape(hidden.shape[0], -1), state
 
 
-Head: TypeAlias = MdctHead | MagPhaseHead | MultirateHead | SeanetHead
+Head: TypeAlias = MdctHead | SubframeHead | MagPhaseHead | MultirateHead | SeanetHead
 
 
 def build_head(config: CodecConfig) -> Head:
@@ -136,6 +139,8 @@ def build_head(config: CodecConfig) -> Head:
     match config.head:
         case MdctHeadConfig():
             return MdctHead(config, config.head)
+        case SubframeConfig():
+            return SubframeHead(config, config.head)
         case MagPhaseConfig():
             return MagPhaseHead(hop, width, config.head)
         case MultirateConfig():

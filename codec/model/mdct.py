@@ -63,29 +63,35 @@ class Mdct(nn.Module):
         self.matrix: Tensor
 
     def forward(self, pcm: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        half = self.overlap // 2
         frames = pcm.reshape(pcm.shape[0], -1, self.hop_samples)
-        flat, tail = torch.split(frames, [self.hop_samples - self.overlap, self.overlap], dim=2)
+        tail = frames[:, :, self.hop_samples - self.overlap :]
         before = torch.cat([state[:, None], tail], dim=1)[:, : frames.shape[1]]
+        return self.blocks(before, frames), tail[:, -1]
+
+    def blocks(self, before: Tensor, frames: Tensor) -> Tensor:
+        """Return coefficients [B, T, N] of frames [B, T, N], each after `before` [B, T, V]."""
+        half = self.overlap // 2
+        flat, tail = torch.split(frames, [self.hop_samples - self.overlap, self.overlap], dim=2)
         rising = before * self.rise
         falling = tail * self.rise.flip(0)
         head = rising[:, :, half:] - rising[:, :, :half].flip(2)
         foot = falling[:, :, :half] + falling[:, :, half:].flip(2)
         folded = torch.cat([head, flat, foot], dim=2)
-        return torch.matmul(folded, self.matrix), tail[:, -1]
+        return torch.matmul(folded, self.matrix)
 
 
 class InverseMdct(nn.Module):
-    """Synthesis: coefficients [B, T, N] -> pcm [B, T*N], late by `overlap` samples."""
+    """Synthesis: the lowest coefficients [B, T, K] -> pcm [B, T*N], late by `overlap` samples."""
 
-    def __init__(self, hop_samples: int, config: MdctConfig) -> None:
+    def __init__(self, hop_samples: int, config: MdctConfig, kept: int | None = None) -> None:
         super().__init__()
         self.hop_samples = hop_samples
         self.overlap = config.overlap_samples
         self.state_size = self.overlap
         self.delay_samples = self.overlap
+        matrix = cosine_matrix(hop_samples).T[:kept].contiguous()
         self.register_buffer("rise", slope(self.overlap).float(), persistent=False)
-        self.register_buffer("matrix", cosine_matrix(hop_samples).T.contiguous().float(), False)
+        self.register_buffer("matrix", matrix.float(), persistent=False)
         self.rise: Tensor
         self.matrix: Tensor
 

@@ -14,6 +14,7 @@ from codec.config import (
     MultirateConfig,
     SeanetConfig,
     StftConfig,
+    SubframeConfig,
     TrunkConfig,
 )
 from codec.model.codec import Codec
@@ -23,6 +24,12 @@ MDCT = MdctConfig(overlap_samples=24)
 MDCT_HEAD = MdctHeadConfig(overlap_samples=24)
 SCATTERED = MdctHeadConfig(overlap_samples=24, scatter_from_hz=3000)
 MULTIRATE = MultirateConfig(upsampling=(2, 3), widths=(12, 8), blocks=1)
+SUBFRAME = SubframeConfig(
+    low=MDCT,
+    low_hz=3000,
+    subframes=4,
+    net=TrunkConfig(width=12, blocks=2, taps=3, expansion=2),
+)
 SEANET = SeanetConfig(channels=4, strides=(2, 4, 6), residual_blocks=2)
 
 
@@ -42,6 +49,10 @@ def small(frontend: FrontendConfig, head: HeadConfig, blocks: int = 2) -> CodecC
 VARIANTS: dict[str, CodecConfig] = {
     "mdct": small(MDCT, MDCT_HEAD),
     "mdct-scattered": small(MDCT, SCATTERED),
+    "mdct-subframe": small(MDCT, SUBFRAME),
+    "stft-subframe-of-one": small(
+        StftConfig(window_samples=72), SUBFRAME.model_copy(update={"subframes": 1})
+    ),
     "mdct-full-overlap": small(
         MdctConfig(overlap_samples=HOP, companding=0.7),
         MdctHeadConfig(overlap_samples=HOP, companding=0.7),

@@ -23,6 +23,8 @@ from codec.model.codec import Codec
 DELAYS = {
     "mdct": 24,
     "mdct-scattered": 24,
+    "mdct-subframe": 24 + HOP // 4,
+    "stft-subframe-of-one": 24 + HOP,
     "mdct-full-overlap": HOP,
     "stft": HOP,
     "stft-short-window": 24,

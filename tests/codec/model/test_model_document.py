@@ -14,11 +14,14 @@ from codec.config import (
 )
 from codec.model.codec import Codec
 from codec.model.cost import count_cost
+from training.config import load_recipe
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "model.md"
+RECIPE = DOCUMENT.parents[1] / "training" / "recipes" / "grove-24k.yaml"
 BARE = TrunkConfig(blocks=0)
 CODECS = {
     "default": CodecConfig(),
+    "grove-24k recipe": load_recipe(RECIPE).codec,
     "stft-magphase": CodecConfig(frontend=StftConfig(), head=MagPhaseConfig()),
     "stft-magphase-720": CodecConfig(
         frontend=StftConfig(window_samples=720), head=MagPhaseConfig(window_samples=720)
