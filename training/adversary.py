@@ -39,7 +39,7 @@ class Adversary(nn.Module):
         self, fake: Tensor, real: Tensor, ranks: Ranks, position: Position
     ) -> dict[str, Tensor]:
         """Take one step towards telling fake [B, N] from real [B, N]."""
-        fake, real = to_listening_level(fake, real)
+        fake, real = to_listening_level(*self._hear(fake, real))
         # One pass over both: half the calls, and small kernels are what a CPU pays for.
         both = self.judge(torch.cat([fake, real]))
         pairs = [judgement.logits.chunk(2) for judgement in both]
@@ -58,7 +58,7 @@ class Adversary(nn.Module):
 
     def codec_losses(self, fake: Tensor, real: Tensor) -> Fooled:
         """Return what the codec should lower: being found out, and differing in features."""
-        fake, real = to_listening_level(fake, real)
+        fake, real = to_listening_level(*self._hear(fake, real))
         self.nets.requires_grad_(False)
         on_fake = self.judge(fake)
         with torch.no_grad():
@@ -71,6 +71,13 @@ class Adversary(nn.Module):
             for y, x in zip(judged.features, expected.features, strict=True)
         ]
         return Fooled(adversarial, torch.stack(distances).mean())
+
+    def _hear(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same drawn stretch of both."""
+        samples = real.shape[1]
+        heard = round(self.config.heard_share * samples)
+        start = int(torch.randint(samples - heard + 1, ()))
+        return fake[:, start : start + heard], real[:, start : start + heard]
 
     def _apart(self, fake: Tensor, real: Tensor) -> Tensor:
         if self.config.loss == "hinge":

@@ -46,6 +46,16 @@ class LossConfig(Frozen):
     envelope: Weight = 0.0
     noise: Weight = 0.0
     disturbance: Weight = 0.0
+    energy: Weight = 0.0
+    """The energy distance of spectrograms, over two draws of the decoder's chance."""
+    low_band: Weight = 0.0
+    """Complex distance below 1.2 kHz, by `follow_by_level`."""
+    colour: Weight = 0.0
+    """Distance of the energy over a whole crop by bands, so that nothing comes out too quiet."""
+    likelihood: Weight = 0.0
+    """Of the original under a decoder with chance, in nats a coefficient."""
+    repulsion: Share = 1.0
+    """How much two draws shall differ: 1 makes the energy distance proper."""
     adversarial: Weight = 1.0
     feature_matching: Weight = 2.0
     balance: BalanceConfig = FixedBalance()
@@ -136,8 +146,17 @@ class BandSplitConfig(Frozen):
         return self
 
 
+class SpectrogramConfig(Frozen):
+    """Convolutions over log-magnitudes, strided in time and frequency; the thinnest of all."""
+
+    kind: Literal["spectrogram"] = "spectrogram"
+    filters: int = Field(8, ge=1)
+    """Of the first layer; CPU kernels want multiples of 8."""
+    windows: tuple[int, ...] = Field((1024, 512, 256, 128), min_length=1)
+
+
 DiscriminatorConfig = Annotated[
-    MpdConfig | MsstftdConfig | BandSplitConfig, Field(discriminator="kind")
+    MpdConfig | MsstftdConfig | BandSplitConfig | SpectrogramConfig, Field(discriminator="kind")
 ]
 
 
@@ -151,6 +170,8 @@ class AdversaryConfig(Frozen):
     """The discriminators learn on every n-th step."""
     head_start_steps: int = Field(0, ge=0)
     """Steps in which they learn and the codec does not hear of them yet."""
+    heard_share: float = Field(1.0, gt=0, le=1)
+    """Share of each crop that they hear, at a place drawn anew each time: less is faster."""
 
 
 # --- stages -----------------------------------------------------------------------------
@@ -210,7 +231,9 @@ class DropoutConfig(Frozen):
     """What the decoder gets of an item: some levels, lost frames, or the latent as it is."""
 
     full_share: Share = 0.5
-    """Share of the items with all levels; the others draw evenly among the levels."""
+    """Share of the items with all levels; the others draw among the levels by `level_weights`."""
+    level_weights: tuple[Weight, ...] = ()
+    """From level 1 up; empty: evenly."""
     unquantized_share: Share = 0.0
     erasure_share: Share = 0.5
     """Share of the items that lose frames."""

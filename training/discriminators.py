@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from training.config import BandSplitConfig, DiscriminatorConfig, MpdConfig, MsstftdConfig
+from training.config import (
+    BandSplitConfig,
+    DiscriminatorConfig,
+    MpdConfig,
+    MsstftdConfig,
+    SpectrogramConfig,
+)
+from training.spectra import spectra
 
 _SLOPE = 0.1
 _MPD_CHANNELS = (32, 128, 512, 1024, 1024)
@@ -119,6 +126,33 @@ class BandSplitDiscriminator(nn.Module):
         return [stack(spectrum[..., low:high]) for (low, high), stack in pairs]
 
 
+class SpectrogramDiscriminator(nn.Module):
+    """FARGAN's kind: strided convolutions over log-magnitudes, told which frequency is which."""
+
+    def __init__(self, window_samples: int, filters: int) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
+        position = torch.linspace(-1, 1, window_samples // 2 + 1)
+        self.register_buffer("position", position, persistent=False)
+        self.window: Tensor
+        self.position: Tensor
+        layers = [
+            nn.Conv2d(2, filters, (3, 9), (2, 4), (1, 4)),
+            nn.Conv2d(filters, 2 * filters, (3, 5), (1, 2), (1, 2)),
+            nn.Conv2d(2 * filters, 4 * filters, (3, 5), (2, 2), (1, 2)),
+            nn.Conv2d(4 * filters, 4 * filters, (3, 3), (1, 1), (1, 1)),
+        ]
+        self.stack = ConvStack(layers, nn.Conv2d(4 * filters, 1, (3, 3), padding=(1, 1)))
+
+    def forward(self, signal: Tensor) -> list[Judgement]:
+        power, _ = spectra(signal, self.window, 0)
+        # Relative to the window's sum, as decibels; -100 dB is silence.
+        scale = 4 / len(self.window) ** 2
+        view = torch.log10(power * scale + 1e-10) / 2 + 2
+        shown = torch.stack([view, self.position.expand_as(view)], dim=1)
+        return [self.stack(shown.contiguous(memory_format=torch.channels_last))]
+
+
 def build_discriminators(config: DiscriminatorConfig) -> list[nn.Module]:
     """Return the sub-discriminators of one config."""
     match config:
@@ -128,6 +162,8 @@ def build_discriminators(config: DiscriminatorConfig) -> list[nn.Module]:
             ]
         case MsstftdConfig():
             return [StftDiscriminator(window, config.filters) for window in config.windows]
+        case SpectrogramConfig():
+            return [SpectrogramDiscriminator(window, config.filters) for window in config.windows]
         case BandSplitConfig():
             return [BandSplitDiscriminator(window, config) for window in config.windows]
         case _:

@@ -23,12 +23,21 @@ def draw_carried(
     """Draw levels for `shape` = (batch, frames)."""
     batch, frames = shape
     full = rng.random(batch) < config.full_share
-    per_item = np.where(full, levels, rng.integers(1, levels + 1, batch))
+    per_item = np.where(full, levels, _draw_levels(config, levels, batch, rng))
     drawn = np.repeat(per_item[:, None], frames, axis=1)
     unquantized = rng.random(batch) < config.unquantized_share
     for item in np.flatnonzero(rng.random(batch) < config.erasure_share):
         drawn[item, draw_bursts(config, frames, rng)] = 0
     return Carried(torch.from_numpy(drawn), torch.from_numpy(unquantized))
+
+
+def _draw_levels(
+    config: DropoutConfig, levels: int, batch: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    if not config.level_weights:
+        return rng.integers(1, levels + 1, batch)
+    weights = np.array(config.level_weights[:levels])
+    return rng.choice(np.arange(1, len(weights) + 1), batch, p=weights / weights.sum())
 
 
 def draw_bursts(config: DropoutConfig, frames: int, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -1,12 +1,14 @@
 """Starts the linear path around the network at the principal axes of companded audio."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codec.config import GrvqConfig, QuantizerConfig
 from codec.model.codec import Codec
 from codec.model.frontends import MdctFrontend
 from codec.model.heads import MdctHead
+from codec.model.subframes import SubframeHead
+from training.perceptual import hertz_to_mel, triangles
 
 
 def dealt(axes: Tensor, quantizer: QuantizerConfig) -> Tensor:
@@ -18,19 +20,49 @@ def dealt(axes: Tensor, quantizer: QuantizerConfig) -> Tensor:
 @torch.no_grad()
 def start_linear_path(codec: Codec, batches: list[Tensor]) -> bool:
     """Set P and Q from crops [B, N]; return whether this codec has a linear path at all."""
-    frontend, head, project = codec.encoder.frontend, codec.decoder.head, codec.encoder.linear
+    frontend, project = codec.encoder.frontend, codec.encoder.linear
     if not isinstance(frontend, MdctFrontend) or project is None:
         return False
-    moment = torch.zeros(codec.hop, codec.hop, dtype=torch.float64)
+    back = _back_to_coefficients(codec)
+    carried = codec.hop if back is None else back.out_features
+    moment = torch.zeros(carried, carried, dtype=torch.float64)
     for pcm in batches:
         padded = codec.pad(pcm)
         state = padded.new_zeros(len(pcm), frontend.state_size)
-        rows = frontend(padded, state).linear.reshape(-1, codec.hop).double().cpu()
+        rows = frontend(padded, state).linear.reshape(-1, codec.hop)[:, :carried].double().cpu()
         moment += rows.T @ rows
     _, axes = torch.linalg.eigh(moment)
-    # Dealt out in turn, so that the groups of a grouped quantizer carry like shares of the energy.
-    leading = dealt(axes[:, -codec.config.latent :].flip(1), codec.config.quantizer).float()
-    project.weight.copy_(leading.T)
-    if isinstance(head, MdctHead):
-        head.linear.weight.copy_(leading)
+    leading = axes[:, -project.out_features :].flip(1)
+    if codec.encoder.shape is None:
+        # In turn, so that the groups of a grouped quantizer carry like shares of the energy.
+        leading = dealt(leading, codec.config.quantizer)
+    else:
+        codec.encoder.shape.weight.copy_(shape_bank(codec.encoder.shape))
+    project.weight.zero_()
+    project.weight[: leading.shape[1], :carried] = leading.T.float()
+    if back is not None:
+        back.weight.zero_()
+        back.weight[:, : leading.shape[1]] = leading.float()
     return True
+
+
+def _back_to_coefficients(codec: Codec) -> nn.Linear | None:
+    match codec.decoder.head:
+        case MdctHead() as head:
+            return head.linear
+        case SubframeHead() as head:
+            return head.low.linear
+        case _:
+            return None
+
+
+def shape_bank(layer: nn.Linear) -> Tensor:
+    """Return weights by which channels are levels of mel bands; a third is left to the network."""
+    channels, bins = layer.weight.shape
+    bands = max(1, 2 * channels // 3)
+    hertz = (torch.arange(bins) + 0.5) * 12_000 / bins
+    bank = triangles(hertz_to_mel(hertz), bands)
+    weight = torch.zeros(channels, bins)
+    # By the root of the count, not by the count: a wide band's level is the surer one.
+    weight[:bands] = (bank / bank.square().sum(0).sqrt().clamp_min(1e-6)).T
+    return weight

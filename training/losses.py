@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from training.config import LossConfig, SpectralScale
 from training.disturbance import DisturbanceDistance
-from training.perceptual import EnvelopeDistance, LoudnessDistance, NoiseDistance, triangles
+from training.energy_distance import EnergyDistance, EnergyTerms
+from training.perceptual import EnvelopeDistance, LoudnessDistance, NoiseDistance, mel_bank
 
 _RMS_FLOOR = 1e-3
 _MEL_FLOOR = 1e-3
@@ -24,17 +25,9 @@ class ReconstructionTerms(NamedTuple):
     envelope: Tensor
     noise: Tensor
     disturbance: Tensor
-
-
-def hertz_to_mel(hertz: Tensor) -> Tensor:
-    return 2595 * torch.log10(1 + hertz / 700)
-
-
-def mel_bank(sample_rate_hz: int, window_samples: int, bands: int) -> Tensor:
-    """Return area-normalised mel triangles [bins, bands]."""
-    bins = torch.linspace(0, sample_rate_hz / 2, window_samples // 2 + 1)
-    bank = triangles(hertz_to_mel(bins), bands)
-    return bank / bank.sum(0).clamp_min(1e-8)
+    energy: Tensor
+    low_band: Tensor
+    colour: Tensor
 
 
 class ScaleDistance(nn.Module):
@@ -90,24 +83,44 @@ class ReconstructionLoss(nn.Module):
         self.envelope = EnvelopeDistance(sample_rate_hz)
         self.noise = NoiseDistance(sample_rate_hz)
         self.disturbance = DisturbanceDistance(sample_rate_hz) if config.disturbance else None
+        self.energy = EnergyDistance(sample_rate_hz, config.scales, config.repulsion)
 
     def forward(
-        self, decoded: Tensor, reference: Tensor, scales: Sequence[int], follow: Tensor
+        self,
+        draws: tuple[Tensor, Tensor],
+        reference: Tensor,
+        scales: Sequence[int],
+        follow: Tensor,
     ) -> ReconstructionTerms:
-        """Compare signals [B, N] at the drawn `scales`; `follow` [B] weighs what hears phase."""
-        y, x = decoded.float(), reference.float()
+        """Compare signals [B, N] at the drawn `scales`; `follow` [B] weighs what hears phase.
+
+        Of a decoder's two draws only the energy distance hears the second.
+        """
+        y, twin, x = (signal.float() for signal in (*draws, reference))
         if self.config.level_normalised:
             rms = x.square().mean(1, keepdim=True).sqrt() + _RMS_FLOOR
-            y, x = y / rms, x / rms
-        pairs = [self.scales[index](y, x) for index in scales]
-        mel = torch.stack([pair[0] for pair in pairs]).mean()
-        stft = (torch.stack([pair[1] for pair in pairs]) * follow).mean()
-        wave = ((y - x).abs().mean(1) * follow).mean()
-        loudness = self.loudness(y, x) if self.config.loudness else y.new_zeros(())
-        envelope = self.envelope(y, x) if self.config.envelope else y.new_zeros(())
-        noise = (self.noise(y, x) * follow).mean() if self.config.noise else y.new_zeros(())
-        disturbance = self.disturbance(y, x) if self.disturbance else y.new_zeros(())
-        return ReconstructionTerms(mel, stft, wave, loudness, envelope, noise, disturbance)
+            y, twin, x = y / rms, twin / rms, x / rms
+        config, none = self.config, x.new_zeros(())
+        mel = stft = none
+        if config.mel or config.stft:
+            pairs = [self.scales[index](y, x) for index in scales]
+            mel = torch.stack([pair[0] for pair in pairs]).mean()
+            stft = (torch.stack([pair[1] for pair in pairs]) * follow).mean()
+        spectral = EnergyTerms(none, none, none)
+        if config.energy or config.low_band or config.colour:
+            spectral = self.energy((y, twin), x, scales, follow)
+        return ReconstructionTerms(
+            mel=mel,
+            stft=stft,
+            wave=((y - x).abs().mean(1) * follow).mean() if config.wave else none,
+            loudness=self.loudness(y, x) if config.loudness else none,
+            envelope=self.envelope(y, x) if config.envelope else none,
+            noise=(self.noise(y, x) * follow).mean() if config.noise else none,
+            disturbance=self.disturbance(y, x) if self.disturbance else none,
+            energy=spectral.distance,
+            low_band=spectral.low_band,
+            colour=spectral.colour,
+        )
 
     def follow(self, levels: Tensor) -> Tensor:
         """Return how much clips of levels [B, T] shall follow the waveform: [B]."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from codec.model.codec import Codec, CodecOutput
+from codec.model.subframes import SubframeHead
 from training.adversary import Adversary
 from training.balance import Balancer, Weighted
 from training.config import (
@@ -17,6 +18,7 @@ from training.config import (
     RefineStage,
     StageConfig,
 )
+from training.likelihood import LikelihoodDistance
 from training.losses import ReconstructionLoss, signal_to_noise_db
 from training.optimizers import build_optimizers
 from training.ranks import Ranks
@@ -55,6 +57,8 @@ class Objective(nn.Module):
         self.stage = stage
         rate_hz = codec.config.sample_rate_hz
         self.reconstruction = ReconstructionLoss(stage.losses, rate_hz)
+        head = codec.decoder.head
+        self.likelihood = LikelihoodDistance(head) if isinstance(head, SubframeHead) else None
         adversary = adversary_of(stage)
         self.adversary = Adversary(adversary) if adversary else None
         self.balancer = Balancer(stage.losses.balance)
@@ -70,16 +74,14 @@ class Objective(nn.Module):
         """Return the codec's losses; the adversary's share only where it is `heard` yet."""
         weights, reference = self.losses, pair.reference
         follow = self.reconstruction.follow(pair.levels)
-        found = self.reconstruction(output.pcm, reference, scales, follow)
+        draws = (output.pcm, output.twin)
+        found = self.reconstruction(draws, reference, scales, follow)
         terms = {
-            "mel": Weighted(weights.mel, found.mel),
-            "stft": Weighted(weights.stft, found.stft),
-            "wave": Weighted(weights.wave, found.wave),
-            "loudness": Weighted(weights.loudness, found.loudness),
-            "envelope": Weighted(weights.envelope, found.envelope),
-            "noise": Weighted(weights.noise, found.noise),
-            "disturbance": Weighted(weights.disturbance, found.disturbance),
+            name: Weighted(getattr(weights, name), value) for name, value in found._asdict().items()
         }
+        if self.likelihood is not None and output.parts is not None:
+            likelihood = self.likelihood(output.parts, reference)
+            terms["likelihood"] = Weighted(weights.likelihood, likelihood)
         if self.adversary is not None and heard:
             fooled = self.adversary.codec_losses(output.pcm, reference)
             terms["adversarial"] = Weighted(weights.adversarial, fooled.adversarial)
@@ -91,12 +93,13 @@ class Objective(nn.Module):
         named["snr_db"] = signal_to_noise_db(output.pcm.detach(), reference)
         return StepLosses(total, named)
 
-    def freeze_tokens(self, codec: Codec) -> None:
-        """Stop whatever tokens depend on from learning, where the stage says so."""
-        refining = isinstance(self.stage, RefineStage)
-        codec.encoder.requires_grad_(not refining)
-        codec.quantizer.requires_grad_(not refining)
-        codec.quantizer.train(not refining)
+
+def freeze_tokens(codec: Codec, stage: StageConfig) -> None:
+    """Stop whatever tokens depend on from learning, where the stage says so."""
+    refining = isinstance(stage, RefineStage)
+    codec.encoder.requires_grad_(not refining)
+    codec.quantizer.requires_grad_(not refining)
+    codec.quantizer.train(not refining)
 
 
 @torch.no_grad()

@@ -18,6 +18,17 @@ def triangles(positions: Tensor, bands: int) -> Tensor:
     return torch.minimum(rising, falling).clamp_min(0)
 
 
+def hertz_to_mel(hertz: Tensor) -> Tensor:
+    return 2595 * torch.log10(1 + hertz / 700)
+
+
+def mel_bank(sample_rate_hz: int, window_samples: int, bands: int) -> Tensor:
+    """Return area-normalised mel triangles [bins, bands]."""
+    bins = torch.linspace(0, sample_rate_hz / 2, window_samples // 2 + 1)
+    bank = triangles(hertz_to_mel(bins), bands)
+    return bank / bank.sum(0).clamp_min(1e-8)
+
+
 class LoudnessDistance(nn.Module):
     """Distance of specific loudness per critical band, after the model inside ITU-T P.862.
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,8 @@ class RunOptions(NamedTuple):
     warm_start: Path | None = None
     steps: int | None = None
     """Stop after this step, without touching the schedule."""
+    minutes: float | None = None
+    """Lay the schedule over this much time in steps, however many steps that makes."""
 
 
 def train(recipe_path: Path, options: RunOptions) -> None:
@@ -40,10 +43,10 @@ def train(recipe_path: Path, options: RunOptions) -> None:
         write_run_facts(recipe, options.folder)
     cache = open_data(recipe, options, ranks)
     sampler = BatchSampler(cache, recipe, recipe.seed, ranks.rank, ranks.world)
-    until = min(options.steps or recipe.total_steps, recipe.total_steps)
+    until = options.steps or sys.maxsize
     with ExitStack() as stack:
         batches = stack.enter_context(Prefetcher(sampler)) if recipe.data.prefetch else sampler
-        trainer = Trainer(recipe, batches, options.folder, ranks)
+        trainer = Trainer(recipe, batches, options.folder, ranks, options.minutes)
         begin(trainer, options)
         if not ranks.first:
             trainer.run(until, lambda _report: None)
@@ -88,7 +91,7 @@ class Watcher:
     def __call__(self, report: Report) -> None:
         recipe, done = self.trainer.recipe, self.trainer.step
         self.journal.step(report, self.trainer.codec.quantizer.code_sizes)
-        is_last = done == recipe.total_steps
+        is_last = self.trainer.finished
         if done % recipe.validation.every_steps == 0 or is_last:
             self.validate(done)
         if done % recipe.logging.media_every_steps == 0 or is_last:

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from codec.model.codec import Codec
+from codec.model.layers import Trunk
 from training.average import WeightAverage
 from training.checkpoint import (
     checkpoint_path,
@@ -22,7 +24,7 @@ from training.checkpoint import (
 from training.config import Recipe, ReconstructionStage
 from training.draws import generator
 from training.dropout import draw_carried
-from training.objective import Objective, Pair, start_books
+from training.objective import Objective, Pair, freeze_tokens, start_books
 from training.optimizers import set_rate_factor
 from training.ranks import Ranks
 from training.schedule import Position, locate, rate_factor
@@ -52,8 +54,17 @@ class Report(NamedTuple):
 class Trainer:
     """Holds the run's state; `run` moves it forward."""
 
-    def __init__(self, recipe: Recipe, batches: Batches, folder: Path, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        batches: Batches,
+        folder: Path,
+        ranks: Ranks,
+        minutes: float | None = None,
+    ) -> None:
         self.recipe = recipe
+        self.minutes = minutes
+        self.spent_seconds = 0.0
         self.batches = batches
         self.folder = folder
         self.ranks = ranks
@@ -68,19 +79,38 @@ class Trainer:
         self.objective = self._enter(self.position)
 
     def run(self, until: int, after_step: Callable[[Report], None]) -> None:
-        """Train up to step `until`, or until asked to stop; save at intervals and at the end."""
+        """Train up to step `until`, or until asked to stop; save at intervals and at the end.
+
+        A run of minutes ends when they are spent, however many steps that makes.
+        """
         with self._stopping_on_signals():
-            while self.step < until and not self.stop_asked:
+            while not (self.finished or self.step >= until or self.stop_asked):
+                begun = time.monotonic()
                 report = self.train_step()
                 self.step += 1
+                self.spent_seconds += time.monotonic() - begun
                 after_step(report)
                 if self.step % self.recipe.checkpoint.every_steps == 0:
                     self.save()
         self.save()
 
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule has come to its end, by steps or by the clock."""
+        if self.minutes is None:
+            return self.step >= self.recipe.total_steps
+        return self.spent_seconds >= 60 * self.minutes
+
+    def _scheduled(self) -> int:
+        """Return the step of the recipe's schedule that it is time for."""
+        total = self.recipe.total_steps
+        if self.minutes is None:
+            return min(self.step, total - 1)
+        return min(int(self.spent_seconds / (60 * self.minutes) * total), total - 1)
+
     def train_step(self) -> Report:
         """Learn from the batch of the current step."""
-        position = locate(self.recipe, self.step)
+        position = locate(self.recipe, self._scheduled())
         # Also what a new stage's discriminators start from depends on the step alone.
         torch.manual_seed(int(self._draws(_DRAW_TORCH).integers(2**62)))
         if position.number != self.position.number:
@@ -153,10 +183,10 @@ class Trainer:
         start_books(self.codec, crops)
 
     def _enter(self, position: Position) -> Objective:
-        objective = Objective(self.codec, position.stage).to(self.ranks.device)
         self.codec.train()
-        objective.freeze_tokens(self.codec)
-        return objective
+        # First: the optimizers take what may learn.
+        freeze_tokens(self.codec, position.stage)
+        return Objective(self.codec, position.stage).to(self.ranks.device)
 
     # --- saving and resuming ------------------------------------------------------------
 
@@ -171,6 +201,7 @@ class Trainer:
         """Return all that the next step depends on, as tensors and plain values."""
         return {
             "step": self.step,
+            "spent_seconds": self.spent_seconds,
             "stage": self.position.number,
             "recipe": self.recipe.model_dump_json(),
             "codec": self.codec.state_dict(),
@@ -185,9 +216,11 @@ class Trainer:
         """Continue from a checkpoint as if the run had never stopped."""
         content = load_checkpoint(path)
         self.step = content["step"]
+        self.spent_seconds = content["spent_seconds"]
         self.codec.load_state_dict(content["codec"])
         # A checkpoint of a stage's last step belongs to that stage; the next one starts anew.
-        self.position = locate(self.recipe, max(0, self.step - 1))
+        first = sum(stage.steps for stage in self.recipe.stages[: content["stage"]])
+        self.position = locate(self.recipe, first)
         self.objective = self._enter(self.position)
         device = self.ranks.device
         self.average.weights = {k: v.to(device) for k, v in content["average"].items()}
@@ -246,6 +279,7 @@ def half_precision_trunks(codec: Codec, enabled: bool, device: torch.device) -> 
     """Run the trunks, where the arithmetic is, in bfloat16; all else stays in float32."""
     if not enabled:
         return
-    for trunk in (codec.encoder.trunk, codec.decoder.trunk):
+    trunks = [module for module in codec.modules() if isinstance(module, Trunk)]
+    for trunk in trunks:
         autocast = torch.autocast(device.type, dtype=torch.bfloat16)
         trunk.forward = autocast(trunk.forward)  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ from training.config import (
     DiscriminatorConfig,
     MpdConfig,
     MsstftdConfig,
+    SpectrogramConfig,
 )
 from training.discriminators import build_discriminators
 from training.ranks import Ranks
@@ -22,6 +23,7 @@ NETS: list[DiscriminatorConfig] = [
     MpdConfig(periods=(2, 3), channels_divisor=32),
     MsstftdConfig(filters=8, windows=(256,)),
     BandSplitConfig(filters=4, windows=(256,)),
+    SpectrogramConfig(windows=(256,)),
 ]
 
 
@@ -97,3 +99,16 @@ def test_a_saved_adversary_continues_alike() -> None:
     other.load(one.content())
     position = Position(0, stage, 1)
     assert one.learn(fake, real, ALONE, position) == other.learn(fake, real, ALONE, position)
+
+
+def test_a_share_of_the_crop_is_heard_at_the_same_place_of_both() -> None:
+    config = AdversaryConfig(nets=(SpectrogramConfig(windows=(256,)),), heard_share=0.5)
+    adversary = Adversary(config)
+    times = torch.arange(4_800.0).repeat(2, 1)
+    places = set()
+    for _ in range(8):
+        fake, real = adversary._hear(times, times + 1)
+        assert fake.shape == (2, 2_400)
+        assert torch.equal(fake + 1, real)
+        places.add(float(fake[0, 0]))
+    assert len(places) > 1

@@ -13,7 +13,14 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from training_cases import ADVERSARY, RECONSTRUCTION, ToneBatches, tiny_recipe, write_corpus
+from training_cases import (
+    ADVERSARY,
+    RECONSTRUCTION,
+    TINY,
+    ToneBatches,
+    tiny_recipe,
+    write_corpus,
+)
 
 from codec.errors import ConfigError
 from training.checkpoint import checkpoint_path, latest_checkpoint, load_checkpoint
@@ -50,6 +57,56 @@ def test_a_resumed_run_has_the_losses_of_the_unbroken_one(
     resumed = Trainer(recipe, batches, tmp_path / "b", ALONE)
     resumed.resume(checkpoint_path(tmp_path / "b", stop))
     assert first + losses_of(resumed, recipe.total_steps) == unbroken
+
+
+def test_a_run_that_begins_by_refining_resumes(tmp_path: Path) -> None:
+    recipe = tiny_recipe(stages=[{"kind": "refine", "steps": 4, "adversary": None}])
+    batches = ToneBatches(recipe)
+    first = losses_of(Trainer(recipe, batches, tmp_path, ALONE), 2)
+    resumed = Trainer(recipe, batches, tmp_path, ALONE)
+    resumed.resume(checkpoint_path(tmp_path, 2))
+    assert len(first + losses_of(resumed, 4)) == 4
+
+
+def test_a_decoder_with_chance_resumes_to_the_losses_of_the_unbroken_run(tmp_path: Path) -> None:
+    losses = {"mel": 0, "stft": 0, "wave": 0, "energy": 1.0, "low_band": 0.5, "colour": 0.3}
+    scales = [[256, 16], [512, 24]]
+    recipe = tiny_recipe(
+        losses={**losses, "likelihood": 0.5, "scales": scales},
+        codec={**TINY["codec"], "shape": 4, "head": {"kind": "subframe", "net": {"width": 12}}},
+    )
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    batches = ToneBatches(recipe)
+    unbroken = losses_of(Trainer(recipe, batches, tmp_path / "a", ALONE), 8)
+    assert {"energy", "low_band", "colour", "likelihood"} < set(unbroken[0])
+    first = losses_of(Trainer(recipe, batches, tmp_path / "b", ALONE), 5)
+    resumed = Trainer(recipe, batches, tmp_path / "b", ALONE)
+    resumed.resume(checkpoint_path(tmp_path / "b", 5))
+    assert first + losses_of(resumed, 8) == unbroken
+
+
+def test_a_run_of_minutes_goes_through_all_its_stages_and_ends_annealed(tmp_path: Path) -> None:
+    recipe = tiny_recipe(stages=STAGES, checkpoint={"every_steps": 1000})
+    trainer = Trainer(recipe, ToneBatches(recipe), tmp_path, ALONE, minutes=0.05)
+    reports: list[Report] = []
+    trainer.run(sys.maxsize, reports.append)
+    assert trainer.finished
+    assert list(dict.fromkeys(report.stage for report in reports)) == [
+        "reconstruction",
+        "adversarial",
+        "refine",
+    ]
+    assert reports[-1].rate < 0.5
+
+
+def test_the_minutes_spent_survive_a_stop(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    trainer = Trainer(recipe, ToneBatches(recipe), tmp_path, ALONE, minutes=60)
+    trainer.run(2, lambda _report: None)
+    resumed = Trainer(recipe, ToneBatches(recipe), tmp_path, ALONE, minutes=60)
+    resumed.resume(checkpoint_path(tmp_path, 2))
+    assert resumed.spent_seconds == trainer.spent_seconds > 0
 
 
 def test_losses_fall_and_books_are_used(tmp_path: Path) -> None:
