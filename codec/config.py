@@ -263,29 +263,6 @@ class MagPhaseConfig(Frozen):
         _refuse_window(self.window_samples, hop_samples)
 
 
-class MultirateConfig(Frozen):
-    """Head: thin layers at rising rates, from frames to samples."""
-
-    kind: Literal["multirate"] = "multirate"
-    upsampling: tuple[Annotated[int, Field(ge=2)], ...] = Field((4, 5), min_length=1)
-    widths: tuple[Annotated[int, Field(ge=8)], ...] = Field((128, 64), min_length=1)
-    blocks: int = Field(2, ge=1)
-
-    @model_validator(mode="after")
-    def _each_rate_has_a_width(self) -> Self:
-        if len(self.widths) != len(self.upsampling):
-            raise ValueError(f"{len(self.upsampling)} rates need as many widths, got {self.widths}")
-        return self
-
-    def refuse_hop(self, hop_samples: int) -> None:
-        """Raise unless a step of the last rate makes a whole number of samples."""
-        if hop_samples % prod(self.upsampling):
-            raise ValueError(
-                f"upsampling {self.upsampling} makes {prod(self.upsampling)} steps a frame, "
-                f"which do not divide the hop of {hop_samples}"
-            )
-
-
 class SubframeConfig(Frozen):
     """Head: a linear path below `low_hz`; a net at a higher rate makes the rest, and its noise."""
 
@@ -317,7 +294,7 @@ def _refuse_window(window_samples: int, hop_samples: int) -> None:
 
 FrontendConfig = Annotated[MdctConfig | StftConfig | SeanetConfig, Field(discriminator="kind")]
 HeadConfig = Annotated[
-    MdctHeadConfig | SubframeConfig | MagPhaseConfig | MultirateConfig | SeanetConfig,
+    MdctHeadConfig | SubframeConfig | MagPhaseConfig | SeanetConfig,
     Field(discriminator="kind"),
 ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from codec.config import CodecConfig, Frozen
 from codec.errors import ConfigError
@@ -43,7 +43,6 @@ class LossConfig(Frozen):
     wave: Weight = 2.0
     commitment: Weight = 1.0
     loudness: Weight = 0.0
-    envelope: Weight = 0.0
     noise: Weight = 0.0
     disturbance: Weight = 0.0
     energy: Weight = 0.0
@@ -86,29 +85,6 @@ class AdamwConfig(Frozen):
     warmup_steps: int = Field(100, ge=0)
     floor_ratio: Share = 0.05
     grad_clip: float = Field(1.0, gt=0)
-
-
-class MuonConfig(Frozen):
-    """Muon for matrices, AdamW (`adamw_lr`, `betas`) for the rest; the same schedule for both."""
-
-    kind: Literal["muon"] = "muon"
-    lr: float = Field(1e-2, gt=0)
-    momentum: float = Field(0.95, ge=0, lt=1)
-    newton_schulz_steps: int = Field(5, ge=1)
-    adamw_lr: float = Field(1.2e-3, gt=0)
-    betas: tuple[Share, Share] = (0.8, 0.99)
-    weight_decay: Weight = 0.01
-    warmup_steps: int = Field(100, ge=0)
-    floor_ratio: Share = 0.05
-    grad_clip: float = Field(1.0, gt=0)
-
-
-def _adamw_unless_named(raw: object) -> object:
-    return {"kind": "adamw", **raw} if isinstance(raw, Mapping) else raw
-
-
-_AnyOptimizer = Annotated[AdamwConfig | MuonConfig, Field(discriminator="kind")]
-OptimizerConfig = Annotated[_AnyOptimizer, BeforeValidator(_adamw_unless_named)]
 
 
 # --- discriminators ---------------------------------------------------------------------
@@ -165,7 +141,7 @@ class AdversaryConfig(Frozen):
 
     nets: tuple[DiscriminatorConfig, ...] = Field((MpdConfig(), MsstftdConfig()), min_length=1)
     loss: Literal["hinge", "lsgan"] = "hinge"
-    optimizer: OptimizerConfig = AdamwConfig(lr=3e-4)
+    optimizer: AdamwConfig = AdamwConfig(lr=3e-4)
     every_steps: int = Field(1, ge=1)
     """The discriminators learn on every n-th step."""
     head_start_steps: int = Field(0, ge=0)
@@ -186,7 +162,7 @@ class ReconstructionStage(Frozen):
     unquantized_steps: int = Field(0, ge=0)
     """Steps before the books start; without them the first books collapse."""
     losses: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = AdamwConfig()
+    optimizer: AdamwConfig = AdamwConfig()
 
     @model_validator(mode="after")
     def _books_start_in_the_stage(self) -> Self:
@@ -204,7 +180,7 @@ class AdversarialStage(Frozen):
     name: str = Field("adversarial", pattern="^[a-z0-9_-]+$")
     steps: int = Field(ge=1)
     losses: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = AdamwConfig()
+    optimizer: AdamwConfig = AdamwConfig()
     adversary: AdversaryConfig = AdversaryConfig()
 
 
@@ -215,7 +191,7 @@ class RefineStage(Frozen):
     name: str = Field("refine", pattern="^[a-z0-9_-]+$")
     steps: int = Field(ge=1)
     losses: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = AdamwConfig()
+    optimizer: AdamwConfig = AdamwConfig()
     adversary: AdversaryConfig | None = AdversaryConfig()
 
 
@@ -286,7 +262,7 @@ class Recipe(Frozen):
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     losses: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = AdamwConfig()
+    optimizer: AdamwConfig = AdamwConfig()
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     dropout: DropoutConfig = DropoutConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -330,8 +306,7 @@ def _inherit(stage: object, recipe: Mapping[str, object]) -> object:
     if not isinstance(own, Mapping):
         return stage
     losses = _overlay(_plain(recipe.get("losses", {})), _plain(own.get("losses", {})))
-    base = _adamw_unless_named(_plain(recipe.get("optimizer", {})))
-    optimizer = _overlay(base, _plain(own.get("optimizer", {})))
+    optimizer = _overlay(_plain(recipe.get("optimizer", {})), _plain(own.get("optimizer", {})))
     return {**own, "losses": losses, "optimizer": optimizer}
 
 

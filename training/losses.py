@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from training.config import LossConfig, SpectralScale
 from training.disturbance import DisturbanceDistance
 from training.energy_distance import EnergyDistance, EnergyTerms
-from training.perceptual import EnvelopeDistance, LoudnessDistance, NoiseDistance, mel_bank
+from training.perceptual import LoudnessDistance, NoiseDistance, mel_bank
 
 _RMS_FLOOR = 1e-3
 _MEL_FLOOR = 1e-3
@@ -22,7 +22,6 @@ class ReconstructionTerms(NamedTuple):
     stft: Tensor
     wave: Tensor
     loudness: Tensor
-    envelope: Tensor
     noise: Tensor
     disturbance: Tensor
     energy: Tensor
@@ -80,7 +79,6 @@ class ReconstructionLoss(nn.Module):
             ScaleDistance(sample_rate_hz, scale, config.stft_exponent) for scale in config.scales
         )
         self.loudness = LoudnessDistance(sample_rate_hz)
-        self.envelope = EnvelopeDistance(sample_rate_hz)
         self.noise = NoiseDistance(sample_rate_hz)
         self.disturbance = DisturbanceDistance(sample_rate_hz) if config.disturbance else None
         self.energy = EnergyDistance(sample_rate_hz, config.scales, config.repulsion)
@@ -114,7 +112,6 @@ class ReconstructionLoss(nn.Module):
             stft=stft,
             wave=((y - x).abs().mean(1) * follow).mean() if config.wave else none,
             loudness=self.loudness(y, x) if config.loudness else none,
-            envelope=self.envelope(y, x) if config.envelope else none,
             noise=(self.noise(y, x) * follow).mean() if config.noise else none,
             disturbance=self.disturbance(y, x) if self.disturbance else none,
             energy=spectral.distance,

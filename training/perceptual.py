@@ -1,4 +1,4 @@
-"""Distances that hear as people do: in critical bands, in loudness, in envelopes."""
+"""Distances that hear as people do: in critical bands, in loudness."""
 
 import torch
 from torch import Tensor, nn
@@ -89,64 +89,6 @@ def hearing_threshold(hertz: Tensor) -> Tensor:
     k = hertz.clamp_min(20) / 1000
     decibels = 3.64 * k.pow(-0.8) - 6.5 * torch.exp(-0.6 * (k - 3.3) ** 2) + 1e-3 * k.pow(4)
     return 10 ** (decibels.clamp(max=60) / 10)
-
-
-class EnvelopeDistance(nn.Module):
-    """One minus the correlation of band envelopes over 384 ms, after the STOI measure.
-
-    It hears neither phase nor the spectrum's fine structure, but every syllable: what the lowest
-    bitrates can still get right.
-    """
-
-    _FRAME_SECONDS = 0.0256
-    _BANDS = 15
-    _LOWEST_HZ = 150.0
-    _SEGMENT_FRAMES = 30
-    _SEGMENT_STEP = 4
-    _LEAST_TO_SIGNAL_DB = 15.0
-    _SILENCE_DB = 40.0
-
-    def __init__(self, sample_rate_hz: int) -> None:
-        super().__init__()
-        self.window_samples = 2 * round(self._FRAME_SECONDS * sample_rate_hz / 2)
-        self.size = 1 << self.window_samples.bit_length()
-        bins = torch.linspace(0, sample_rate_hz / 2, self.size // 2 + 1)[:, None]
-        centres = self._LOWEST_HZ * 2 ** (torch.arange(self._BANDS) / 3)
-        inside = (bins >= centres * 2 ** (-1 / 6)) & (bins < centres * 2 ** (1 / 6))
-        self.register_buffer("bank", inside.float(), persistent=False)
-        self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
-        self.bank: Tensor
-        self.window: Tensor
-
-    def forward(self, decoded: Tensor, reference: Tensor) -> Tensor:
-        """Return the mean over audible segments of signals [B, N]; none in what is too short."""
-        y, x = self.segments(decoded), self.segments(reference)
-        if x.shape[2] == 0:
-            return decoded.new_zeros(())
-        power = x.square().sum((1, 3), keepdim=True)
-        audible = power > power.amax(2, keepdim=True) * 10 ** (-self._SILENCE_DB / 10) + 1e-3
-        y = y * (_length(x) / _length(y))
-        y = torch.minimum(y, x * (1 + 10 ** (self._LEAST_TO_SIGNAL_DB / 20)))
-        y, x = y - y.mean(3, keepdim=True), x - x.mean(3, keepdim=True)
-        correlation = (y * x).sum(3, keepdim=True) / (_length(y) * _length(x))
-        return ((1 - correlation) * audible).sum() / (audible.sum() * self._BANDS).clamp_min(1)
-
-    def segments(self, signal: Tensor) -> Tensor:
-        """Return band envelopes in overlapping segments [B, bands, S, frames]."""
-        n = self.window_samples
-        spectrum = torch.stft(
-            signal, self.size, n // 2, win_length=n, window=self.window, return_complex=True
-        )
-        power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2) @ self.bank
-        envelope = (power + 1e-8).sqrt().transpose(1, 2)
-        if envelope.shape[2] < self._SEGMENT_FRAMES:
-            return envelope[:, :, :0].unsqueeze(-1)
-        return envelope.unfold(2, self._SEGMENT_FRAMES, self._SEGMENT_STEP)
-
-
-def _length(segments: Tensor) -> Tensor:
-    """Return the Euclidean length of the last axis, kept."""
-    return (segments.square().sum(3, keepdim=True) + 1e-8).sqrt()
 
 
 class NoiseDistance(nn.Module):

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from training.config import OptimizerConfig, Recipe, StageConfig
+from training.config import AdamwConfig, Recipe, StageConfig
 
 
 class Position(NamedTuple):
@@ -23,7 +23,7 @@ def locate(recipe: Recipe, step: int) -> Position:
     raise ValueError(f"step is {step} past the last of {recipe.total_steps}")
 
 
-def rate_factor(config: OptimizerConfig, step: int, steps: int) -> float:
+def rate_factor(config: AdamwConfig, step: int, steps: int) -> float:
     """Linear warm-up, then a cosine down to the floor at the end of the stage."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     cosine = 0.5 * (1 + math.cos(math.pi * step / steps))

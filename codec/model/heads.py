@@ -1,6 +1,5 @@
 """From the decoder's hidden frames back to samples."""
 
-from math import prod
 from typing import TypeAlias, assert_never
 
 import torch
@@ -10,13 +9,11 @@ from codec.config import (
     CodecConfig,
     MagPhaseConfig,
     MdctHeadConfig,
-    MultirateConfig,
     SeanetConfig,
     SubframeConfig,
 )
 from codec.model.layers import split_state
 from codec.model.mdct import Companding, InverseMdct
-from codec.model.multirate import rising_rates
 from codec.model.scatter import Scatter
 from codec.model.seanet import seanet_decoder
 from codec.model.stft import InverseStft, Spectrum
@@ -94,27 +91,6 @@ class MagPhaseHead(nn.Module):
         return Spectrum(x * scale, y * scale)
 
 
-class MultirateHead(nn.Module):
-    """Thin layers at rising rates, then a few samples from each step. It adds no delay."""
-
-    def __init__(self, hop_samples: int, width: int, config: MultirateConfig) -> None:
-        super().__init__()
-        self.rates = rising_rates(width, config)
-        self.samples = nn.Linear(config.widths[-1], hop_samples // prod(config.upsampling))
-        # What comes in is normalised, and sound is not: its loudness gets an output of its own.
-        self.log_gain = nn.Linear(config.widths[-1], 1)
-        nn.init.zeros_(self.log_gain.weight)
-        nn.init.constant_(self.log_gain.bias, _LOG_QUIET)
-        self.state_size = self.rates.state_size
-        self.delay_samples = 0
-
-    def forward(self, hidden: Tensor, _latent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pcm [B, T*N] for hidden [B, T, W]."""
-        steps, state = self.rates(hidden, state)
-        gain = self.log_gain(steps).clamp(max=_GAIN_LIMIT).exp()
-        return (self.samples(steps) * gain).reshape(hidden.shape[0], -1), state
-
-
 class SeanetHead(nn.Module):
     """Transposed convolutions up to the samples. It adds no delay."""
 
@@ -130,7 +106,7 @@ class SeanetHead(nn.Module):
         return pcm.reshape(hidden.shape[0], -1), state
 
 
-Head: TypeAlias = MdctHead | SubframeHead | MagPhaseHead | MultirateHead | SeanetHead
+Head: TypeAlias = MdctHead | SubframeHead | MagPhaseHead | SeanetHead
 
 
 def build_head(config: CodecConfig) -> Head:
@@ -143,8 +119,6 @@ def build_head(config: CodecConfig) -> Head:
             return SubframeHead(config, config.head)
         case MagPhaseConfig():
             return MagPhaseHead(hop, width, config.head)
-        case MultirateConfig():
-            return MultirateHead(hop, width, config.head)
         case SeanetConfig():
             return SeanetHead(width, config.head)
         case _:

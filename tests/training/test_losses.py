@@ -17,7 +17,6 @@ def loss() -> ReconstructionLoss:
     return ReconstructionLoss(
         LossConfig(
             loudness=1.0,
-            envelope=1.0,
             noise=1.0,
             disturbance=1.0,
             energy=1.0,

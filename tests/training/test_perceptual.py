@@ -4,11 +4,9 @@ import math
 
 import pytest
 import torch
-from pystoi import stoi
 from training_cases import speech_like
 
 from training.perceptual import (
-    EnvelopeDistance,
     LoudnessDistance,
     NoiseDistance,
     hertz_to_bark,
@@ -31,27 +29,6 @@ def test_added_energy_weighs_more_than_missing_energy() -> None:
     x = speech_like() / speech_like().std()
     extra = 0.5 * torch.randn_like(x)
     assert float(distance(x + extra, x)) > 1.2 * float(distance(x, x + extra))
-
-
-def test_the_envelope_distance_is_that_of_stoi() -> None:
-    generator = torch.Generator().manual_seed(5)
-    x = 3 * speech_like()
-    distance = EnvelopeDistance(RATE_HZ)
-    for gain in (0.1, 0.3, 1.0, 3.0):
-        y = x + gain * x.std() * torch.randn(x.shape, generator=generator)
-        expected = 1 - stoi(x[0].numpy(), y[0].numpy(), RATE_HZ)
-        assert float(distance(y, x)) == pytest.approx(expected, rel=0.15)
-
-
-def test_the_envelope_distance_does_not_hear_phase_or_level() -> None:
-    x = speech_like()
-    assert float(EnvelopeDistance(RATE_HZ)(-0.5 * x, x)) == pytest.approx(0, abs=1e-4)
-
-
-def test_the_envelope_distance_of_silence_or_of_a_snip_is_nothing() -> None:
-    distance = EnvelopeDistance(RATE_HZ)
-    assert float(distance(torch.randn(2, RATE_HZ), torch.zeros(2, RATE_HZ))) == 0
-    assert float(distance(torch.randn(2, 1000), torch.randn(2, 1000))) == 0
 
 
 def test_triangles_overlap_to_one() -> None:

@@ -6,10 +6,10 @@ import torch
 from training_cases import RECONSTRUCTION, tiny_recipe
 
 from training.average import WeightAverage
-from training.config import AdamwConfig, DropoutConfig, MuonConfig
+from training.config import AdamwConfig, DropoutConfig
 from training.draws import generator
 from training.dropout import draw_bursts, draw_carried
-from training.optimizers import build_optimizers, orthogonalise, set_rate_factor
+from training.optimizers import build_optimizers, set_rate_factor
 from training.schedule import locate, rate_factor
 
 
@@ -31,11 +31,10 @@ def test_the_rate_warms_up_and_falls_to_its_floor() -> None:
     assert factors[10:] == sorted(factors[10:], reverse=True)
 
 
-@pytest.mark.parametrize("config", [AdamwConfig(lr=0.02), MuonConfig(lr=0.05, adamw_lr=0.02)])
-def test_optimizers_fit_a_linear_map(config: AdamwConfig | MuonConfig) -> None:
+def test_optimizers_fit_a_linear_map() -> None:
     torch.manual_seed(0)
     model, target = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
-    optimizers = build_optimizers(model, config)
+    optimizers = build_optimizers(model, AdamwConfig(lr=0.02))
     x = torch.randn(64, 8)
     losses = []
     for step in range(150):
@@ -47,12 +46,6 @@ def test_optimizers_fit_a_linear_map(config: AdamwConfig | MuonConfig) -> None:
             optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < 0.02 * losses[0]
-
-
-def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
-    for shape in ((32, 16), (16, 32)):
-        found = torch.linalg.svdvals(orthogonalise(torch.randn(*shape), 5))
-        assert 0.5 < float(found.min()) <= float(found.max()) < 1.5
 
 
 def test_only_matrices_decay() -> None:

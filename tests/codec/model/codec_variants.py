@@ -11,7 +11,6 @@ from codec.config import (
     MagPhaseConfig,
     MdctConfig,
     MdctHeadConfig,
-    MultirateConfig,
     SeanetConfig,
     StftConfig,
     SubframeConfig,
@@ -23,7 +22,6 @@ HOP = 48
 MDCT = MdctConfig(overlap_samples=24)
 MDCT_HEAD = MdctHeadConfig(overlap_samples=24)
 SCATTERED = MdctHeadConfig(overlap_samples=24, scatter_from_hz=3000)
-MULTIRATE = MultirateConfig(upsampling=(2, 3), widths=(12, 8), blocks=1)
 SUBFRAME = SubframeConfig(
     low=MDCT,
     low_hz=3000,
@@ -59,8 +57,6 @@ VARIANTS: dict[str, CodecConfig] = {
     ),
     "stft": small(StftConfig(window_samples=2 * HOP), MagPhaseConfig(window_samples=2 * HOP)),
     "stft-short-window": small(StftConfig(window_samples=72), MagPhaseConfig(window_samples=72)),
-    "stft-multirate": small(StftConfig(window_samples=72), MULTIRATE),
-    "mdct-multirate": small(MDCT, MULTIRATE),
     "seanet": small(SEANET, SEANET, blocks=0),
     "seanet-with-trunk": small(SEANET, SEANET),
     "seanet-mdct": small(SEANET, MDCT_HEAD),

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from codec_variants import HOP, MDCT, MDCT_HEAD, MULTIRATE, SEANET, VARIANTS, lived_in, noise, small
+from codec_variants import HOP, MDCT, MDCT_HEAD, SEANET, SUBFRAME, VARIANTS, lived_in, noise, small
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -15,7 +15,6 @@ from codec.config import (
     MagPhaseConfig,
     MdctConfig,
     MdctHeadConfig,
-    MultirateConfig,
     StftConfig,
 )
 from codec.model.codec import Codec
@@ -28,8 +27,6 @@ DELAYS = {
     "mdct-full-overlap": HOP,
     "stft": HOP,
     "stft-short-window": 24,
-    "stft-multirate": 0,
-    "mdct-multirate": 0,
     "seanet": 0,
     "seanet-with-trunk": 0,
     "seanet-mdct": 24,
@@ -239,7 +236,7 @@ REFUSED: list[tuple[FrontendConfig, HeadConfig, str]] = [
     (StftConfig(window_samples=HOP), MDCT_HEAD, "longer than the hop"),
     (StftConfig(window_samples=2 * HOP + 2), MDCT_HEAD, "at most twice"),
     (MDCT, MagPhaseConfig(window_samples=960), "at most twice"),
-    (MDCT, MultirateConfig(upsampling=(4, 5)), "do not divide the hop of 48"),
+    (MDCT, SUBFRAME.model_copy(update={"subframes": 5}), "do not make a hop of 48"),
     (SEANET.model_copy(update={"strides": (2, 4)}), MDCT_HEAD, "multiply to 8, the hop is 48"),
 ]
 
@@ -252,14 +249,9 @@ def test_parts_that_do_not_fit_the_hop_are_refused(
         small(frontend, head)
 
 
-def test_rates_without_widths_are_refused() -> None:
-    with pytest.raises(ValidationError, match="2 rates need as many widths"):
-        MultirateConfig(upsampling=(2, 3), widths=(8,))
-
-
 def test_every_pair_of_front_end_and_head_makes_sound() -> None:
     frontends: list[FrontendConfig] = [MDCT, StftConfig(window_samples=72), SEANET]
-    heads: list[HeadConfig] = [MDCT_HEAD, MagPhaseConfig(window_samples=72), MULTIRATE, SEANET]
+    heads: list[HeadConfig] = [MDCT_HEAD, MagPhaseConfig(window_samples=72), SUBFRAME, SEANET]
     for frontend, head in itertools.product(frontends, heads):
         codec = Codec(small(frontend, head)).eval()
         latent, _ = encode(codec, noise(13, batch=1, samples=5 * HOP))

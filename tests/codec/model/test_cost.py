@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from codec_variants import HOP, MDCT, MDCT_HEAD, SEANET, small
+from codec_variants import HOP, MDCT, MDCT_HEAD, SEANET, SUBFRAME, small
 
-from codec.config import CodecConfig, MultirateConfig, TrunkConfig
+from codec.config import CodecConfig, TrunkConfig
 from codec.model.codec import Codec
 from codec.model.cost import count_cost
 from training.graphs import Graphs, build_graphs, macs_per_frame
@@ -39,10 +39,10 @@ def test_the_count_of_a_small_codec_is_that_by_hand() -> None:
 
 def test_a_step_of_a_higher_rate_counts_each_time() -> None:
     block = 7 * 8 + 2 * 8 * 24
-    one = small(MDCT, MultirateConfig(upsampling=(2,), widths=(8,), blocks=1))
-    two = small(MDCT, MultirateConfig(upsampling=(2,), widths=(8,), blocks=2))
+    nets = [TrunkConfig(width=8, blocks=blocks) for blocks in (1, 2)]
+    one, two = (small(MDCT, SUBFRAME.model_copy(update={"net": net})) for net in nets)
     costs = [count_cost(Codec(config)).decoder_macs_per_second for config in (one, two)]
-    assert costs[1] - costs[0] == 500 * 2 * block
+    assert costs[1] - costs[0] == 500 * 4 * block
 
 
 def test_the_count_of_strided_convolutions_is_that_by_hand() -> None:

@@ -7,7 +7,6 @@ import pytest
 from codec.config import (
     CodecConfig,
     MagPhaseConfig,
-    MultirateConfig,
     SeanetConfig,
     StftConfig,
     TrunkConfig,
@@ -26,8 +25,6 @@ CODECS = {
     "stft-magphase-720": CodecConfig(
         frontend=StftConfig(window_samples=720), head=MagPhaseConfig(window_samples=720)
     ),
-    "mdct-multirate": CodecConfig(head=MultirateConfig()),
-    "mdct-multirate-2": CodecConfig(head=MultirateConfig(), decoder=TrunkConfig(blocks=2)),
     "seanet": CodecConfig(frontend=SeanetConfig(), head=SeanetConfig(), encoder=BARE, decoder=BARE),
 }
 

@@ -9,7 +9,7 @@ from codec_variants import HOP, VARIANTS, lived_in, noise
 from codec.model.codec import Codec
 from training.graphs import Graphs, build_graphs
 
-EXPORTED = ("mdct", "stft", "stft-short-window", "mdct-multirate", "seanet")
+EXPORTED = ("mdct", "stft", "stft-short-window", "mdct-subframe", "seanet")
 BATCH, FRAMES = 3, 400
 
 pytestmark = pytest.mark.slow
