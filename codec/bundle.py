@@ -123,6 +123,12 @@ def model_sha256(encoder: bytes, decoder: bytes) -> str:
     return hashlib.sha256(parts).hexdigest()
 
 
+RETIRED = {
+    "4461775bbfdf08788767c8edb07ae93f6a7e7790c8850600db1d9ddc7d8d7154": "Grove 0.1.0",
+}
+"""Models that were shipped once and are no longer, by hash: the release that has them."""
+
+
 def load_bundle(path_or_name: str | Path | None = None) -> Bundle:
     """Load and verify a bundle by folder, by name (newest version) or by `name-version`."""
     path = find_bundle(path_or_name)
@@ -163,6 +169,13 @@ def shipped_maker(model_sha256: str) -> Path | None:
         if model_sha256 in Bundle(path, _read_manifest(path / MANIFEST)).accepted_models:
             return path
     return None
+
+
+def maker_hint(model_sha256: str, otherwise: str) -> str:
+    """Return where the model is that made a user's tokens, or `otherwise` if nobody here knows."""
+    if model_sha256 not in RETIRED:
+        return otherwise
+    return f"that model came with {RETIRED[model_sha256]}: take the bundle from there"
 
 
 def _version_of(path: Path) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from codec.bundle import maker_hint
 from codec.config import CodecSpec, Frozen
 from codec.errors import BitstreamError, ModelMismatchError
 
@@ -80,7 +81,7 @@ class ContainerHeader(Frozen):
                 f"the file was made by {self.codec.name} {self.codec.version} "
                 f"(model {made_by[:12]}), this is {spec.name} {spec.version} "
                 f"(model {spec.model_sha256[:12]})",
-                hint="use the bundle that encoded the file",
+                hint=maker_hint(made_by, "use the bundle that encoded the file"),
             )
         check_same_frames(self.codec, spec)
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from codec.audio_writer import AudioWriter, WavOutput, open_writer
+from codec.bundle import maker_hint
 from codec.cli_inputs import AUDIO_SUFFIXES
 from codec.errors import ModelMismatchError
 from codec.file_encode import check_levels
@@ -25,7 +26,7 @@ def decode_rows(
         raise ModelMismatchError(
             f"{folder.path} was made by model {made_by[:12]}, "
             f"this is {codec.spec.name} {codec.spec.version} ({codec.spec.model_sha256[:12]})",
-            hint="name the bundle that made it with --model",
+            hint=maker_hint(made_by, "name the bundle that made it with --model"),
         )
     kept = folder.run.card.levels if levels is None else min(levels, folder.run.card.levels)
     check_levels(codec.spec, kept)

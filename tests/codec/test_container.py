@@ -20,6 +20,7 @@ from container_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codec.bundle import RETIRED
 from codec.container import MAX_FRAMES_PER_READ, ContainerFile, ContainerReader
 from codec.container_header import ContainerHeader
 from codec.container_read import Block, SegmentEnd, SegmentStart
@@ -295,6 +296,14 @@ def test_a_file_of_another_model_is_refused_unless_listed() -> None:
     shorter = SPEC.model_copy(update={"hop_samples": 240})
     with pytest.raises(ModelMismatchError, match="hop 480"):
         header.check_model(shorter)
+
+
+@pytest.mark.parametrize("retired", RETIRED)
+def test_a_file_of_a_retired_model_says_which_release_has_it(retired: str) -> None:
+    header = make_header(SPEC.model_copy(update={"model_sha256": retired}))
+    with pytest.raises(ModelMismatchError, match=f"model {retired[:12]}") as caught:
+        header.check_model(SPEC)
+    assert f"came with {RETIRED[retired]}" in str(caught.value.hint)
 
 
 def make_writer(header: ContainerHeader | None = None) -> ContainerWriter:
