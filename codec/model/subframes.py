@@ -155,7 +155,7 @@ class SubframeHead(nn.Module):
         """Return what the noise is drawn for, and the states of all before the drawing."""
         low_state, seen_state, net_state, *_ = split_state(state, self.state_sizes)
         low, low_state = self.low(hidden, latent, low_state)
-        batch, steps = len(low), hidden.shape[1] * self.subframes
+        batch, steps = low.shape[0], hidden.shape[1] * self.subframes
         joined, seen_state = join_past(low.reshape(batch, steps, -1), seen_state, _CONTEXT - 1)
         late = joined[:, 1 : 1 + steps].reshape(batch, -1)
         window = torch.cat([joined[:, k : k + steps] for k in range(_CONTEXT)], dim=2)
