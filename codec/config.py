@@ -92,6 +92,17 @@ class GrvqConfig(BookedConfig):
     levels: int = Field(6, ge=1)
     adaptive: bool = False
     """Levels above the first scale their books by what the levels below them said."""
+    shape_levels: int | None = Field(None, ge=1)
+    """So many levels code the first group; those above leave it, and share out the other channels.
+
+    A spectrum's shape is known after a few levels, and a waveform never is.
+    """
+
+    @model_validator(mode="after")
+    def _something_is_left_above_the_shape(self) -> Self:
+        if self.shape_levels is not None and self.groups < 2:
+            raise ValueError("shape_levels leaves the first of several groups, got one group")
+        return self
 
     @model_validator(mode="after")
     def _only_averaged_books_adapt(self) -> Self:

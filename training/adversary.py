@@ -96,6 +96,12 @@ class Adversary(nn.Module):
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
+    def take(self, weights: dict[str, Tensor]) -> None:
+        """Begin with discriminators of another run, if they are the same ones."""
+        own = self.nets.state_dict()
+        if {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in weights.items()}:
+            self.nets.load_state_dict(weights)
+
     def load(self, content: dict[str, Any]) -> None:
         self.nets.load_state_dict(content["nets"])
         for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):

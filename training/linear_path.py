@@ -33,16 +33,15 @@ def start_linear_path(codec: Codec, batches: list[Tensor]) -> bool:
         moment += rows.T @ rows
     _, axes = torch.linalg.eigh(moment)
     leading = axes[:, -project.out_features :].flip(1)
-    if codec.encoder.shape is None:
-        # In turn, so that the groups of a grouped quantizer carry like shares of the energy.
-        leading = dealt(leading, codec.config.quantizer)
-    else:
+    if codec.encoder.shape is not None:
         codec.encoder.shape.weight.copy_(shape_bank(codec.encoder.shape))
+    # In turn, so that the groups of a grouped quantizer carry like shares of the energy.
+    spare = project.out_features - leading.shape[1]
+    leading = dealt(torch.nn.functional.pad(leading, (0, spare)), codec.config.quantizer)
     project.weight.zero_()
-    project.weight[: leading.shape[1], :carried] = leading.T.float()
+    project.weight[:, :carried] = leading.T.float()
     if back is not None:
-        back.weight.zero_()
-        back.weight[:, : leading.shape[1]] = leading.float()
+        back.weight.copy_(leading.float())
     return True
 
 

@@ -75,7 +75,8 @@ def begin(trainer: Trainer, options: RunOptions) -> None:
     if last is not None:
         trainer.resume(last)
     elif options.warm_start is not None:
-        trainer.warm_start(load_checkpoint(options.warm_start)["codec"])
+        content = load_checkpoint(options.warm_start)
+        trainer.warm_start(content["codec"], content.get("discriminators"))
     else:
         crops = [trainer.crops(trainer.recipe.total_steps + n) for n in range(_LINEAR_PATH_BATCHES)]
         start_linear_path(trainer.codec, crops)

@@ -231,9 +231,13 @@ class Trainer:
             self.objective.adversary.load(content["adversary"])
         self.objective.balancer.norms, self.objective.balancer.steps = content["balance"]
 
-    def warm_start(self, weights: dict[str, Tensor]) -> None:
+    def warm_start(
+        self, weights: dict[str, Tensor], discriminators: dict[str, Tensor] | None = None
+    ) -> None:
         """Take the weights of another run, at step zero, as far as they fit."""
         self.codec.load_state_dict(fitting(weights, self.codec), strict=False)
+        if self.objective.adversary is not None and discriminators is not None:
+            self.objective.adversary.take(discriminators)
         self.average = WeightAverage(self.codec, self.recipe.ema_decay)
 
     @contextmanager

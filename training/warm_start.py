@@ -13,12 +13,21 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 
 
 def halved(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the weights of a checkpoint in float16, with its recipe and step."""
-    weights = {
-        name: value.half() if isinstance(value, Tensor) and value.is_floating_point() else value
-        for name, value in content["codec"].items()
+    """Return the weights of a checkpoint in float16, its discriminators', its recipe and step."""
+    kept = {
+        "step": content["step"],
+        "recipe": content["recipe"],
+        "codec": _in_half(content["codec"]),
     }
-    return {"step": content["step"], "recipe": content["recipe"], "codec": weights}
+    adversary = content.get("adversary")
+    return kept | ({"discriminators": _in_half(adversary["nets"])} if adversary else {})
+
+
+def _in_half(weights: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.half() if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in weights.items()
+    }
 
 
 def main(source: str, target: str) -> None:

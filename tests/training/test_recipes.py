@@ -19,7 +19,8 @@ def shortened(path: Path) -> Recipe:
     recipe = load_recipe(path).model_dump()
     recipe |= {"batch": 2, "crop_seconds": 0.2, "data": {"prefetch": False}}
     recipe["stages"] = [stage | {"steps": 3} for stage in recipe["stages"][:1]]
-    recipe["stages"][0]["unquantized_steps"] = 1
+    if recipe["stages"][0]["kind"] == "reconstruction":
+        recipe["stages"][0]["unquantized_steps"] = 1
     return Recipe.model_validate(recipe)
 
 

@@ -75,20 +75,34 @@ def _residual(groups: list[int], book: BookConfig, size: int, dim: int) -> Quant
 def _grouped(config: GrvqConfig, dim: int) -> Quantizer:
     levels: list[Level] = []
     for depth in range(config.levels):
-        gain = ResidualGain(dim, config.groups) if config.adaptive and depth else None
-        levels.append(_grouped_level(config.groups, config.book, config.book_size, dim, gain))
+        shaped = config.shape_levels is None or depth < config.shape_levels
+        first = 0 if shaped else dim // config.groups
+        gain = ResidualGain(dim, config.groups, first) if config.adaptive and depth else None
+        levels.append(
+            _grouped_level(
+                config.groups, config.book, config.book_size, dim, first=first, gain=gain
+            )
+        )
     return ResidualQuantizer(levels, dim)
 
 
 def _grouped_level(
-    groups: int, book: BookConfig, size: int, dim: int, gain: ResidualGain | None = None
+    groups: int,
+    book: BookConfig,
+    size: int,
+    dim: int,
+    *,
+    first: int = 0,
+    gain: ResidualGain | None = None,
 ) -> Level:
-    if dim % groups:
+    """Return a level whose books share out the channels from `first` on."""
+    width = dim - first
+    if width % groups:
         raise ConfigError(
-            f"a latent of width {dim} does not split into {groups} equal groups",
+            f"a latent of width {width} does not split into {groups} equal groups",
             hint="choose a latent width that is a multiple of the groups",
         )
-    return GroupedLevel([_book(book, size, dim // groups) for _ in range(groups)], gain)
+    return GroupedLevel([_book(book, size, width // groups) for _ in range(groups)], gain, first)
 
 
 def _masked(config: McrvqConfig, dim: int) -> Quantizer:

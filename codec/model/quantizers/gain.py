@@ -13,12 +13,16 @@ _LEAST_POWER = 1e-8
 
 
 class ResidualGain(nn.Module):
-    """Log of the root mean square that each group's residual is expected to have."""
+    """Log of the root mean square that each group's residual is expected to have.
 
-    def __init__(self, dim: int, groups: int) -> None:
+    The groups are those of the channels from `first` on; the others keep their size.
+    """
+
+    def __init__(self, dim: int, groups: int, first: int = 0) -> None:
         super().__init__()
         self.groups = groups
-        self.group_width = dim // groups
+        self.first = first
+        self.group_width = (dim - first) // groups
         self.enter = nn.Linear(dim, _WIDTH)
         self.leave = nn.Linear(_WIDTH, groups)
         nn.init.zeros_(self.leave.weight)
@@ -40,6 +44,8 @@ class ResidualGain(nn.Module):
         parts = [
             gains[:, group : group + 1].expand(-1, self.group_width) for group in range(self.groups)
         ]
+        if self.first:
+            parts = [gains.new_ones(gains.shape[0], self.first), *parts]
         return torch.cat(parts, dim=-1)
 
     @torch.no_grad()
@@ -53,5 +59,6 @@ class ResidualGain(nn.Module):
 
     def _power(self, residual: Tensor) -> Tensor:
         """Return the mean square of each group of residual [N, D]: [N, G]."""
-        groups = residual.detach().reshape(-1, self.groups, self.group_width)
+        tail = residual.detach()[:, self.first :]
+        groups = tail.reshape(-1, self.groups, self.group_width)
         return groups.square().mean(-1)

@@ -27,10 +27,11 @@ class Level(nn.Module, ABC):
     spend their codes on sizes that the decoder could have guessed.
     """
 
-    def __init__(self, books: list[Book], gain: ResidualGain | None = None) -> None:
+    def __init__(self, books: list[Book], gain: ResidualGain | None = None, first: int = 0) -> None:
         super().__init__()
         self.books = nn.ModuleList(books)
         self.gain = gain
+        self.first = first
 
     def all_books(self) -> list[Book]:
         return [book for book in self.books if isinstance(book, Book)]
@@ -53,7 +54,9 @@ class Level(nn.Module, ABC):
         shape = self._quantize(residual / scale, fit)
         values = shape.values * scale
         # In the latent's own units, or quiet frames would pull the encoder as hard as loud ones.
-        loss = row_error(residual, values) if self.ready else shape.loss
+        loss = shape.loss
+        if self.ready:
+            loss = row_error(residual[:, self.first :], values[:, self.first :])
         return LevelStep(shape.codes, values, loss + self.gain.surprise(log_gain, residual))
 
     def encode(self, residual: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,12 +109,17 @@ def _step(book: Book, latent: Tensor, fit: FitRows | None) -> BookStep:
 
 
 class GroupedLevel(Level):
-    """Every book has its own contiguous group of channels; one group is plain residual VQ."""
+    """Every book has its own contiguous group of channels; one group is plain residual VQ.
+
+    Channels before `first` are none of this level's business: it adds nothing to them.
+    """
 
     def split(self, residual: Tensor) -> list[Tensor]:
-        return list(residual.chunk(len(self.books), dim=-1))
+        return list(residual[:, self.first :].chunk(len(self.books), dim=-1))
 
     def merge(self, values: list[Tensor]) -> Tensor:
+        if self.first:
+            values = [values[0].new_zeros(values[0].shape[0], self.first), *values]
         return values[0] if len(values) == 1 else torch.cat(values, dim=-1)
 
     def merge_losses(self, losses: list[Tensor]) -> Tensor:

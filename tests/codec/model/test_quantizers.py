@@ -39,6 +39,7 @@ CONFIGS: dict[str, QuantizerConfig] = {
     "rvq-lookup": RvqConfig(levels=3, book_size=16, book=LOOKUP),
     "grvq": GrvqConfig(groups=2, levels=3, book_size=16),
     "grvq-adaptive": GrvqConfig(groups=2, levels=3, book_size=16, adaptive=True),
+    "grvq-shape": GrvqConfig(groups=2, levels=3, book_size=16, adaptive=True, shape_levels=1),
     "grvq-sim": GrvqConfig(groups=3, levels=2, book_size=16, book=SimBookConfig()),
     "grvq-lookup": GrvqConfig(groups=2, levels=3, book_size=16, book=LOOKUP),
     "mcrvq": McrvqConfig(masked_books=3, books=5, book_size=16),
@@ -307,3 +308,23 @@ def test_more_masked_books_than_channels_are_refused() -> None:
 def test_a_config_that_cannot_be_built_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         CodecConfig.model_validate_json(f'{{"quantizer": {text}}}')
+
+
+def test_levels_above_the_shape_leave_the_first_group_alone() -> None:
+    config = GrvqConfig(groups=2, levels=3, book_size=16, shape_levels=1, adaptive=True)
+    quantizer = build_quantizer(config, DIM).train()
+    latent = torch.randn(4, 60, DIM, generator=torch.Generator().manual_seed(0))
+    for _ in range(4):
+        quantizer(latent)
+    quantizer.eval()
+    codes = quantizer.encode(latent)
+    heard = [quantizer.decode(codes, torch.full(codes.shape[:2], level)) for level in (1, 2, 3)]
+    first = DIM // 2
+    assert torch.equal(heard[0][..., :first], heard[2][..., :first])
+    errors = [(x - latent)[..., first:].square().mean() for x in heard]
+    assert errors[2] < errors[1] < errors[0]
+
+
+def test_the_shape_needs_a_group_of_its_own() -> None:
+    with pytest.raises(ValidationError, match="got one group"):
+        GrvqConfig(groups=1, shape_levels=2)
