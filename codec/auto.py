@@ -38,6 +38,8 @@ from codec.resample import resample
 from codec.runtime import F32, I64, U16, Codec
 from codec.stream import DecodeStream, EncodeStream
 
+_CHECKED_SAMPLES = 1 << 20
+
 
 class UnsupportedError(CodecError, ValueError):
     """Something that the other codecs have and this one does not."""
@@ -157,10 +159,12 @@ class AutoCodec:
         levels: list[I64] = [np.full(len(row), level, np.int64) for row in rows]
         pcm = decode_ragged(self.codec, rows, levels)
         samples = max(map(len, pcm), default=0) if mask is None else as_numpy(mask).shape[-1]
+        places = as_lengths(mask, (len(pcm), samples))
         audio = np.zeros((len(pcm), 1, samples), np.float32)
-        for index, row in enumerate(pcm):
-            kept = row[:samples]
-            audio[index, 0, : len(kept)] = kept
+        for index, (row, place) in enumerate(zip(pcm, places, strict=True)):
+            # Where the mask has padding is silence, and a row padded in front stays in its place.
+            kept = row[: place.stop - place.start]
+            audio[index, 0, place.start : place.start + len(kept)] = kept
         return audio
 
     def _books(self, levels: int | None, num_quantizers: int | None) -> int:
@@ -286,5 +290,8 @@ def _at_rate(signal: F32, rate_hz: int | None, codec_rate_hz: int) -> F32:
 
 def _refuse_non_numbers(signals: list[F32]) -> None:
     for index, signal in enumerate(signals):
-        if not np.isfinite(signal).all():
+        blocks = (
+            signal[at : at + _CHECKED_SAMPLES] for at in range(0, len(signal), _CHECKED_SAMPLES)
+        )
+        if not all(np.isfinite(block).all() for block in blocks):
             raise ShapeError(f"row {index} of input_values holds what is not a number")
