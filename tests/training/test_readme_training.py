@@ -42,7 +42,8 @@ def test_the_readmes_command_trains_on_60_files(folder: Path, tmp_path: Path) ->
     target = re.search(
         r"^train:.*\n\t\$\(BIN\)/grove (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE
     )
-    assert line and target
+    assert line
+    assert target
     said = target[1].replace("$(RECIPE)", str(ROOT / line[1]))
     said = said.replace("$(DATA)", shlex.quote(str(folder))).replace("$(OUT)", line[3])
     done = subprocess.run(
