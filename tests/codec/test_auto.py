@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import codec as grove
-from codec.auto import AutoCodec, EncodecModel, UnsupportedError
+from codec.auto import AutoCodec, UnsupportedError
 from codec.auto_arrays import ShapeError
 from codec.auto_features import AutoFeatureExtractor
+from codec.auto_peers import EncodecModel
 from codec.bundle import find_bundle, load_bundle
 from codec.errors import BundleError, StreamError
 from codec.pcm import F32
@@ -311,8 +312,6 @@ def test_the_same_scripts_run_on_transformers(tmp_path: Path) -> None:
     assert done.stdout.startswith("trained on 2 ")
 
 
-# --- other processes, long arrays, padded rows --------------------------------------------
-
 SPAWNED = """
 import sys
 
@@ -366,13 +365,13 @@ def test_a_pickled_bundle_that_was_replaced_is_refused(codec: Codec, tmp_path: P
 @pytest.mark.slow
 def test_a_dataloader_that_spawns_workers_loads_the_model_there(tmp_path: Path) -> None:
     (tmp_path / "load.py").write_text(SPAWNED)
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, tmp_path / "load.py"],
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(4, 12, 11)\n"
@@ -386,7 +385,6 @@ def test_memory_does_not_grow_with_the_length_of_what_is_encoded(model: AutoCode
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert codes.shape == (1, 12, 15_001)
-    # The codes alone take 1.4 MB; the audio, which is the caller's, 28.8.
     assert peak < audio.nbytes / 2
 
 
@@ -397,7 +395,6 @@ def test_where_the_mask_has_padding_is_silence(model: AutoCodec, clips: list[F32
     assert audio.shape == values.shape
     assert np.abs(audio[1, 0, 6_000:7_000]).max() > 0
     assert (audio[1, 0, 7_000:] == 0).all()
-    shifted = mask[:, ::-1]
-    moved = model.decode(codes, shifted).audio_values
+    moved = model.decode(codes, mask[:, ::-1]).audio_values
     assert np.array_equal(moved[1, 0, 5_000:], audio[1, 0, :7_000])
     assert (moved[1, 0, :5_000] == 0).all()
