@@ -99,7 +99,9 @@ def list_audio(source: Path, shards: Sequence[str] = (), root: Path | None = Non
 
     Patterns choose among the shards of the corpus that a recipe was written for. Where no shard
     has such a name, loose files are taken, and a folder or tar of other names whole; a manifest
-    that names other shards is refused. A manifest's files lie under `root` (the manifest's own folder if None), or in the tars that
+    that names other shards is refused.
+
+    A manifest's files lie under `root` (the manifest's own folder if None), or in the tars that
     its shard column names there.
     """
     if source.is_dir():
