@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from codec.auto import AutoCodec, EncodecModel, MimiModel
+    from codec.auto import AutoCodec
     from codec.auto_features import AutoFeatureExtractor, AutoProcessor
+    from codec.auto_peers import DacModel, EncodecModel, MimiModel
     from codec.vocab import VocabSpec
 
 __all__ = [
     "AutoCodec",
     "AutoFeatureExtractor",
     "AutoProcessor",
+    "DacModel",
     "EncodecModel",
     "MimiModel",
     "VocabSpec",
@@ -21,8 +23,9 @@ __all__ = [
 
 _HOMES = {
     "AutoCodec": "codec.auto",
-    "EncodecModel": "codec.auto",
-    "MimiModel": "codec.auto",
+    "DacModel": "codec.auto_peers",
+    "EncodecModel": "codec.auto_peers",
+    "MimiModel": "codec.auto_peers",
     "AutoFeatureExtractor": "codec.auto_features",
     "AutoProcessor": "codec.auto_features",
     "VocabSpec": "codec.vocab",

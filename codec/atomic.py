@@ -29,17 +29,44 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
                 yield device
             return
         part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+        nameless = _nameless_file(target.parent)
         try:
-            with part.open("xb") as file:
+            with nameless or part.open("xb") as file:
                 yield file
                 file.flush()
                 if mode is not None:
                     os.fchmod(file.fileno(), stat.S_IMODE(mode))
                 os.fsync(file.fileno())
-            _put_in_place(part, target, overwrite)
+                if nameless:
+                    # A name in place at once where none may be there, else by way of another.
+                    _give_name(file, part if overwrite else target)
+            if overwrite or not nameless:
+                _put_in_place(part, target, overwrite)
+            _sync_folder(target.parent)
         finally:
             with suppress(OSError):
                 part.unlink()
+
+
+def _nameless_file(folder: Path) -> BinaryIO | None:
+    """Open a file that vanishes with this process, however it ends; None where there is no such."""
+    if not hasattr(os, "O_TMPFILE") or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666), "w+b")
+    except OSError:
+        return None
+
+
+def _give_name(file: BinaryIO, path: Path) -> None:
+    folder = os.open("/proc/self/fd", os.O_RDONLY)
+    try:
+        # Only with a folder to start from does Python follow the link that a descriptor is.
+        os.link(str(file.fileno()), path, src_dir_fd=folder, follow_symlinks=True)
+    except FileExistsError:
+        raise _exists(path) from None
+    finally:
+        os.close(folder)
 
 
 def _existing_mode(path: Path, overwrite: bool) -> int | None:
@@ -68,7 +95,6 @@ def _put_in_place(part: Path, target: Path, overwrite: bool) -> None:
             raise _exists(target) from None
         except OSError:
             part.replace(target)  # a file system without links
-    _sync_folder(target.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,9 +5,12 @@ Tokens do not depend on padding or batch mates, so a batch is only a way to go f
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +29,6 @@ from codec.auto_outputs import (
     AutoConfig,
     CodecOutput,
     DecoderOutput,
-    EncodecEncoderOutput,
     EncoderOutput,
     config_of,
 )
@@ -37,6 +39,9 @@ from codec.ragged import decode_ragged, encode_ragged
 from codec.resample import resample
 from codec.runtime import F32, I64, U16, Codec
 from codec.stream import DecodeStream, EncodeStream
+
+_CHECKED_SAMPLES = 1 << 20
+_HERE = ("cpu", "torch.float32", "auto", "None")
 
 
 class UnsupportedError(CodecError, ValueError):
@@ -50,9 +55,18 @@ class AutoCodec:
         self.codec = codec
 
     @classmethod
-    def from_pretrained(cls, path_or_name: str | Path | None = None, threads: int = 1) -> Self:
+    def from_pretrained(
+        cls,
+        path_or_name: str | Path | None = None,
+        threads: int = 1,
+        *,
+        dtype: object = None,
+        torch_dtype: object = None,
+        device_map: object = None,
+    ) -> Self:
         """Load a bundle by folder or by name; the newest default if none is given."""
-        return cls(Codec(load_bundle(path_or_name), threads))
+        model = cls(Codec(load_bundle(path_or_name), threads))
+        return model.to(dtype).to(torch_dtype).to(device_map)
 
     @cached_property
     def config(self) -> AutoConfig:
@@ -113,17 +127,57 @@ class AutoCodec:
         """Return one stream: chunks of audio to codes and codes to audio, as they come."""
         return StreamingSession(self, sampling_rate, levels)
 
-    def to(self, device: object) -> Self:
-        """Stay where we are: the codec runs on the CPU."""
-        if str(device) != "cpu" and not str(device).startswith("torch."):
+    @property
+    def device(self) -> object:
+        """Where the codec runs: the CPU, as torch names it where torch is loaded."""
+        torch = sys.modules.get("torch")
+        return "cpu" if torch is None else torch.device("cpu")
+
+    @property
+    def dtype(self) -> object:
+        """What the codec computes in: float32."""
+        torch = sys.modules.get("torch")
+        return np.dtype(np.float32) if torch is None else torch.float32
+
+    def to(self, device: object = "cpu") -> Self:
+        """Stay where we are, and in float32: the codec runs on the CPU."""
+        name = str(device)
+        if name not in _HERE:
+            kind = "dtype" if name.startswith("torch.") else "device"
             raise UnsupportedError(
-                f"device is {device}, expected cpu", hint="tensors of other devices are accepted"
+                f"{kind} is {name}, expected cpu and torch.float32",
+                hint="tensors of other devices and kinds are accepted",
             )
+        return self
+
+    def cpu(self) -> Self:
+        return self
+
+    def float(self) -> Self:
         return self
 
     def eval(self) -> Self:
         """Do nothing: an exported codec does not train."""
         return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation; refuse to train."""
+        if mode:
+            raise UnsupportedError(
+                "an exported codec does not train", hint="train one with grove train"
+            )
+        return self
+
+    def parameters(self) -> Iterator[Array]:
+        """Yield nothing: the weights lie in the bundle's graphs, and none has a gradient."""
+        return iter(())
+
+    def half(self) -> Self:
+        raise UnsupportedError("the codec computes in float32 only, or its codes would differ")
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Copy the bundle to a folder that `from_pretrained` takes."""
+        shutil.copytree(self.codec.bundle.path, folder, dirs_exist_ok=True)
 
     def _encoded(
         self, input_values: Values, rate_hz: int | None, mask: Values | None
@@ -157,10 +211,12 @@ class AutoCodec:
         levels: list[I64] = [np.full(len(row), level, np.int64) for row in rows]
         pcm = decode_ragged(self.codec, rows, levels)
         samples = max(map(len, pcm), default=0) if mask is None else as_numpy(mask).shape[-1]
+        places = as_lengths(mask, (len(pcm), samples))
         audio = np.zeros((len(pcm), 1, samples), np.float32)
-        for index, row in enumerate(pcm):
-            kept = row[:samples]
-            audio[index, 0, : len(kept)] = kept
+        for index, (row, place) in enumerate(zip(pcm, places, strict=True)):
+            # Where the mask has padding is silence, and a row padded in front stays in its place.
+            kept = row[: place.stop - place.start]
+            audio[index, 0, place.start : place.start + len(kept)] = kept
         return audio
 
     def _books(self, levels: int | None, num_quantizers: int | None) -> int:
@@ -182,50 +238,6 @@ class AutoCodec:
                 f"for {self.codec.spec.name}"
             )
         return counts.index(books) + 1
-
-
-class MimiModel(AutoCodec):
-    """`AutoCodec` under the name that scripts written for Mimi import."""
-
-
-class EncodecModel(AutoCodec):
-    """`AutoCodec` with the shapes and arguments of transformers' EncodecModel."""
-
-    def encode(  # type: ignore[override]
-        self,
-        input_values: Values,
-        padding_mask: Values | None = None,
-        bandwidth: float | None = None,
-        return_dict: bool | None = None,
-    ) -> EncodecEncoderOutput | tuple[Any, ...]:
-        """Return codes [1, B, K, T]; without a bandwidth in kbit/s, of all levels."""
-        codes, valid = self._encoded(input_values, None, padding_mask)
-        books = self._books(None if bandwidth is None else self._level_at(bandwidth), None)
-        output = EncodecEncoderOutput(
-            like(input_values, codes[None, :, :books]), [None], like(input_values, valid)
-        )
-        return output.to_tuple() if return_dict is False else output
-
-    def decode(  # type: ignore[override]
-        self,
-        audio_codes: Values,
-        audio_scales: object = None,  # noqa: ARG002 - EnCodec's, and always [None] here
-        padding_mask: Values | None = None,
-        return_dict: bool | None = None,
-        last_frame_pad_length: int = 0,  # noqa: ARG002 - EnCodec's
-    ) -> DecoderOutput | tuple[Any, ...]:
-        """Return audio [B, 1, N] for codes [1, B, K, T]."""
-        output = DecoderOutput(like(audio_codes, self._decoded(audio_codes, padding_mask, None)))
-        return output.to_tuple() if return_dict is False else output
-
-    def _level_at(self, bandwidth_kbps: float) -> int:
-        known = self.config.target_bandwidths
-        if bandwidth_kbps not in known:
-            raise UnsupportedError(
-                f"bandwidth is {bandwidth_kbps} kbit/s, expected one of "
-                f"{', '.join(f'{value:g}' for value in known)}"
-            )
-        return known.index(bandwidth_kbps) + 1
 
 
 class StreamingSession:
@@ -286,5 +298,8 @@ def _at_rate(signal: F32, rate_hz: int | None, codec_rate_hz: int) -> F32:
 
 def _refuse_non_numbers(signals: list[F32]) -> None:
     for index, signal in enumerate(signals):
-        if not np.isfinite(signal).all():
+        blocks = (
+            signal[at : at + _CHECKED_SAMPLES] for at in range(0, len(signal), _CHECKED_SAMPLES)
+        )
+        if not all(np.isfinite(block).all() for block in blocks):
             raise ShapeError(f"row {index} of input_values holds what is not a number")

@@ -29,7 +29,11 @@ def is_torch(values: object) -> bool:
 def as_numpy(values: Values) -> NDArray[Any]:
     """Return `values` as numpy sees them."""
     if is_torch(values):
-        array: NDArray[Any] = values.detach().cpu().numpy()  # type: ignore[union-attr]
+        tensor = values.detach().cpu()  # type: ignore[union-attr]
+        # numpy knows no bfloat16; as float32 it has the same values.
+        array: NDArray[Any] = (
+            tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+        ).numpy()
         return array
     return np.asarray(values)
 

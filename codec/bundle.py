@@ -1,6 +1,7 @@
 """Exported models: a folder whose manifest names every file and its hash. Nothing in it is code."""
 
 import hashlib
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -62,6 +63,10 @@ class Bundle:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+
+    def __reduce__(self) -> "tuple[Callable[[Path, str], Bundle], tuple[Path, str]]":
+        """Travel as a folder, and be read and verified again where it arrives."""
+        return _arrived, (self.path.absolute(), self.spec.model_sha256)
 
     @property
     def spec(self) -> CodecSpec:
@@ -137,6 +142,18 @@ def load_bundle(path_or_name: str | Path | None = None) -> Bundle:
         if name not in bundle.manifest.files:
             raise BundleError(f"bundle {path} lists no file {name}")
     bundle.verify()
+    return bundle
+
+
+def _arrived(path: Path, model_sha256: str) -> Bundle:
+    """Load a bundle that was sent here by its folder; it must still be the same model."""
+    bundle = load_bundle(path)
+    if bundle.spec.model_sha256 != model_sha256:
+        raise BundleError(
+            f"{path} holds model {bundle.spec.model_sha256[:12]}…, it was sent as "
+            f"{model_sha256[:12]}…",
+            hint="the folder was changed, or is another one on this machine",
+        )
     return bundle
 
 

@@ -213,6 +213,9 @@ def serve(
     ] = None,
 ) -> int:
     """Start the service; GROVE_* in the environment sets what is not given here."""
+    from codec.our_packages import refuse_shadowed
+
+    refuse_shadowed("server")
     from codec.cli_serve import ServeOptions, run_serve
 
     return run_serve(ServeOptions(host, port, workers, tuple(model or ())))

@@ -100,7 +100,8 @@ class Selection:
         if not files:
             wanted = ", ".join(self.input_suffixes)
             raise UsageError(f"{_shown(folder)}: holds no files that end in {wanted}")
-        yield from ((path, path.relative_to(folder)) for path in files if path.is_file())
+        # A link that leads nowhere is a file that cannot be read, and is reported as one.
+        yield from ((path, path.relative_to(folder)) for path in files if not path.is_dir())
 
 
 def _is_pattern(path: Path) -> bool:

@@ -19,7 +19,15 @@ tokens_app = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Argument(help="A folder that grove tokenize wrote.")]
-Out = Annotated[Path, typer.Option("--out", help="The folder to write.")]
+
+
+def _folder_here(out: Path) -> Path:
+    from codec.tokens.stores import refuse_remote
+
+    return refuse_remote(out)
+
+
+Out = Annotated[Path, typer.Option("--out", help="The folder to write.", callback=_folder_here)]
 Model = Annotated[
     str | None, typer.Option("--model", help="A bundle: a folder, a name, or name-version.")
 ]
@@ -49,6 +57,12 @@ def tokenize(
         float, typer.Option(min=1, help="Longer audio becomes several rows.")
     ] = 3600,
     vad: Annotated[bool, typer.Option("--vad", help="Keep only what is loud, a row each.")] = False,
+    canonical: Annotated[
+        bool,
+        typer.Option(
+            "--canonical", help="The same codes on every processor and runtime; a little slower."
+        ),
+    ] = False,
     rank: Annotated[
         int | None, typer.Option(help="Which of the runs this is; from SLURM or torchrun.")
     ] = None,
@@ -72,6 +86,7 @@ def tokenize(
         items_per_shard=items_per_shard,
         row_seconds=row_seconds,
         vad=VadConfig() if vad else None,
+        canonical=canonical,
     )
     request = Request(
         inputs=tuple(inputs or ()),
@@ -82,6 +97,7 @@ def tokenize(
         workers=workers,
         share=_share(rank, world),
         resume=resume,
+        quiet=quiet,
     )
     return _count_only(request) if dry_run else _tokenized(request, quiet, as_json)
 

@@ -12,6 +12,7 @@ import typer
 
 from codec.cli_report import EXIT_DONE, emit
 from codec.errors import CodecError
+from codec.our_packages import refuse_shadowed
 
 _OURS = frozenset({"codec", "server", "training"})
 _LICENCE = "CC-BY-4.0"
@@ -122,6 +123,7 @@ def evaluate(
 @contextmanager
 def _needs_extra(extra: str) -> Iterator[None]:
     """Say how to install what is not there."""
+    refuse_shadowed("training")
     try:
         yield
     except ModuleNotFoundError as error:

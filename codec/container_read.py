@@ -10,12 +10,12 @@ from codec.bitstream import Codes, unpack_frames
 from codec.container_damage import Damage, DamageLog, DamageReason
 from codec.container_records import (
     MAX_BLOCK_FRAMES,
-    MAX_GAP_FRAMES,
-    MAX_GAP_FRAMES_PER_LOST_BYTE,
     FileContext,
     Segment,
     available_samples,
     count_problem,
+    may_be_lost,
+    may_hold,
     scaled_sample_count,
 )
 from codec.container_scan import (
@@ -86,6 +86,11 @@ class _Group:
     def end_frame(self) -> int:
         return self.first_frame + self.frame_count
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no block of it has a payload; intact or not, a payload took bytes."""
+        return not any(record.header.level for record in self.blocks if record)
+
 
 class Assembler:
     """Puts the records of one pass in order. `known` segments stand in for lost records."""
@@ -102,8 +107,10 @@ class Assembler:
         self._skip_samples = 0
         self._is_skip_known = True
         self._next_frame = 0
-        self._lost_bytes = 0
-        self._missing_frames = 0
+        self._bytes_before = 0
+        self._empty_frames = 0
+        self._lost_segments = 0
+        self._ended: list[Segment] = []
         self._group: _Group | None = None
 
     def resume(self, segment: int, next_frame: int) -> None:
@@ -121,9 +128,9 @@ class Assembler:
         yield from self._finish()
 
     def _feed(self, record: Record) -> Iterator[Event]:
+        self._bytes_before = record.offset
         match record:
             case Garbage():
-                self._lost_bytes += record.byte_count
                 where = f"{record.byte_count} bytes at byte {record.offset} are no intact record"
                 self._report(DamageReason.GARBAGE, where)
             case BlockRecord():
@@ -149,7 +156,7 @@ class Assembler:
                 yield from self._flush()
             return
         yield from self._flush()
-        if block.segment > self._segment:
+        if block.segment > self._segment and self._may_begin(block.segment):
             yield from self._enter(block.segment, block.first_frame, None)
         in_order = (
             self._is_open
@@ -158,9 +165,7 @@ class Assembler:
             and self._is_plausible(block.first_frame)
         )
         if not in_order:
-            end = block.first_frame + block.frame_count
-            where = f"block of frames {block.first_frame}..{end - 1} at byte {record.offset}"
-            self._report(DamageReason.ORDER, f"{where} is out of place, not used")
+            self._pass_over(record)
             return
         yield from self._fill(block.first_frame)
         channels = self._context.header.channels
@@ -171,7 +176,8 @@ class Assembler:
 
     def _on_start(self, record: StartRecord) -> Iterator[Event]:
         yield from self._flush()
-        if record.number <= self._segment or record.first_frame < self._next_frame:
+        stale = record.number <= self._segment or record.first_frame < self._next_frame
+        if stale or not self._may_begin(record.number):
             where = f"start of segment {record.number} at byte {record.offset}"
             self._report(DamageReason.ORDER, f"{where} is out of place, not used")
             return
@@ -179,9 +185,9 @@ class Assembler:
 
     def _on_end(self, record: EndRecord) -> Iterator[Event]:
         yield from self._flush()
-        if record.number > self._segment:
+        if record.number > self._segment and self._may_begin(record.number):
             yield from self._enter(record.number, self._next_frame, None)
-        stale = record.number < self._segment or not self._is_open
+        stale = record.number != self._segment or not self._is_open
         if stale or record.end_frame < self._next_frame or not self._is_plausible(record.end_frame):
             where = f"end of segment {record.number} at byte {record.offset}"
             self._report(DamageReason.ORDER, f"{where} is out of place, not used")
@@ -193,10 +199,11 @@ class Assembler:
         yield from self._flush()
         footer = record.footer
         if footer is None:
-            self._lost_bytes += record.byte_count
             self._report(DamageReason.INDEX, f"the footer at byte {record.offset} is damaged")
             return
-        self._known = self._known or footer.segments
+        if not self._known:
+            self._compare(footer.segments)
+            self._known = footer.segments
         yield from self._leave(footer.frame_count)
         while self._segment + 1 < len(self._known):
             yield from self._begin(self._segment + 1, None)
@@ -211,13 +218,27 @@ class Assembler:
             amount = f"at least {record.trailing_bytes} bytes"
             self._report(DamageReason.TRAILING, f"{amount} follow the end of the file, not used")
 
+    def _compare(self, stated: tuple[Segment, ...]) -> None:
+        """Report where an index that stands behind the segments contradicts them."""
+        for number, (found, listed) in enumerate(zip(self._ended, stated, strict=False)):
+            if found != listed:
+                self._report(DamageReason.INDEX, f"the index gives segment {number} as {listed}")
+
     def _enter(self, number: int, first_frame: int, skip_samples: int | None) -> Iterator[Event]:
         """Begin a segment, after what is missing before it."""
         yield from self._leave(first_frame)
         while self._segment + 1 < number:
+            self._lost_segments += 1
             yield from self._begin(self._segment + 1, None)
             yield from self._leave(first_frame)
         yield from self._begin(number, skip_samples)
+
+    def _may_begin(self, number: int) -> bool:
+        """Tell whether the segments up to `number` may be lost; what the index lists may be."""
+        if number < len(self._known):
+            return True
+        lost = self._lost_segments + number - self._segment - 1
+        return may_be_lost(lost, self._bytes_before)
 
     def _begin(self, number: int, skip_samples: int | None) -> Iterator[Event]:
         self._segment, self._is_open, self._is_skip_known = number, True, True
@@ -258,27 +279,29 @@ class Assembler:
                     DamageReason.INDEX, f"the index gives segment {self._segment} as {known}"
                 )
             if problem is None:
+                self._ended.append(segment)
                 return SegmentEnd(self._segment, segment, exact=True)
             self._report(DamageReason.SEGMENT, f"segment {self._segment}: {problem}")
         available = available_samples(header.codec, whole)
         source = scaled_sample_count(available, header)
         segment = replace(whole, sample_count=available, source_sample_count=source)
+        self._ended.append(segment)
         return SegmentEnd(self._segment, segment, exact=False)
 
     def _known_segment(self) -> Segment | None:
         return self._known[self._segment] if self._segment < len(self._known) else None
 
     def _is_plausible(self, frame: int) -> bool:
-        """Tell whether so many frames may be missing; level 0 would let a few bytes claim days."""
-        bound = MAX_GAP_FRAMES + MAX_GAP_FRAMES_PER_LOST_BYTE * self._lost_bytes
-        return self._missing_frames + frame - self._next_frame <= bound
+        """Tell whether the file may be without a code up to `frame`."""
+        empty = self._empty_frames + frame - self._next_frame
+        return may_hold(empty, self._bytes_before, self._context)
 
     def _fill(self, frame: int) -> Iterator[Block]:
         """Yield zero-level frames up to `frame`."""
         missing = frame - self._next_frame
         if missing > 0:
             first = self._next_frame
-            self._missing_frames += missing
+            self._empty_frames += missing
             self._report(DamageReason.MISSING, "no block holds these frames", first, missing)
         while self._next_frame < frame:
             yield self._empty_block(min(frame - self._next_frame, MAX_BLOCK_FRAMES))
@@ -295,6 +318,12 @@ class Assembler:
         group, self._group = self._group, None
         if group is None:
             return
+        if group.is_empty:
+            if not self._is_plausible(group.end_frame):
+                for refused in filter(None, group.blocks):
+                    self._pass_over(refused)
+                return
+            self._empty_frames += group.frame_count
         block = self._empty_block(group.frame_count)
         for channel, record in enumerate(group.blocks):
             frames = (group.first_frame, group.frame_count, channel)
@@ -306,6 +335,12 @@ class Assembler:
             else:
                 self._unpack_into(block, channel, record, record.payload)
         yield block
+
+    def _pass_over(self, record: BlockRecord) -> None:
+        block = record.header
+        end = block.first_frame + block.frame_count
+        where = f"block of frames {block.first_frame}..{end - 1} at byte {record.offset}"
+        self._report(DamageReason.ORDER, f"{where} is out of place, not used")
 
     def _unpack_into(self, block: Block, channel: int, record: BlockRecord, payload: bytes) -> None:
         header = record.header

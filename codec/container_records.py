@@ -34,8 +34,9 @@ MAX_SEGMENTS = 65_535
 MAX_INDEX_ENTRIES = 65_536
 MAX_TAIL_FRAMES = 4
 MAX_SOURCE_DRIFT_SAMPLES = 4
-MAX_GAP_FRAMES = 65_536
-MAX_GAP_FRAMES_PER_LOST_BYTE = 8
+MAX_EMPTY_FRAMES = 1_500
+MAX_EMPTY_FRAMES_PER_BYTE = 8
+MAX_LOST_SEGMENTS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,23 @@ def _is_consistent(footer: Footer, context: FileContext) -> bool:
         end_frame == footer.frame_count
         and previous.first_frame < max(footer.frame_count, 0)
         and previous.offset < footer.offset
+        and may_hold(footer.frame_count, footer.offset, context)
     )
+
+
+def may_hold(empty_frames: int, byte_count: int, context: FileContext) -> bool:
+    """Tell whether so many bytes of a file may stand for so many frames without a code.
+
+    Level 0 takes no bits, and a gap no bytes: else a few bytes could claim days of audio.
+    """
+    bound = MAX_EMPTY_FRAMES + MAX_EMPTY_FRAMES_PER_BYTE * byte_count
+    return empty_frames * context.header.channels <= bound
+
+
+def may_be_lost(segments: int, byte_count: int) -> bool:
+    """Tell whether so many segments may be missing from so many bytes of a file."""
+    smallest = SEGMENT_START.size + SEGMENT_END.size
+    return segments <= MAX_LOST_SEGMENTS + byte_count // smallest
 
 
 def available_samples(spec: CodecSpec, segment: Segment) -> int:

@@ -11,8 +11,10 @@ from codec.bitstream import Codes, pack_frames
 from codec.container_header import ContainerHeader
 from codec.container_read import Levels
 from codec.container_records import (
+    BLOCK_HEADER,
     CHECKSUM,
     MAX_BLOCK_FRAMES,
+    MAX_EMPTY_FRAMES_PER_BYTE,
     MAX_FRAMES,
     MAX_INDEX_ENTRIES,
     MAX_SEGMENTS,
@@ -31,6 +33,8 @@ from codec.container_records import (
 from codec.errors import BitstreamError, StreamError
 
 DEFAULT_BLOCK_FRAMES = 100
+# A reader lets so many bytes stand for no more frames without a code.
+MAX_EMPTY_BLOCK_FRAMES = MAX_EMPTY_FRAMES_PER_BYTE * (BLOCK_HEADER.size + CHECKSUM.size)
 INDEX_SPACING_FRAMES = 1000
 
 
@@ -170,12 +174,14 @@ class ContainerWriter:
         if self._pending and (self._pending[0][1][:, 0] != levels[:, 0]).any():
             self._write_pending()
         start, frame_count = 0, codes.shape[1]
+        is_empty = not levels[:, 0].any()
+        limit = min(self._block_frames, MAX_EMPTY_BLOCK_FRAMES) if is_empty else self._block_frames
         while start < frame_count:
-            stop = min(frame_count, start + self._block_frames - self._pending_frames)
+            stop = min(frame_count, start + limit - self._pending_frames)
             # A copy, since the caller may use its buffer again before the block is full.
             self._pending.append((codes[:, start:stop].copy(), levels[:, start:stop].copy()))
             self._pending_frames += stop - start
-            if self._pending_frames == self._block_frames:
+            if self._pending_frames == limit:
                 self._write_pending()
             start = stop
 

@@ -10,7 +10,7 @@ from codec.container_header import ContainerHeader
 from codec.container_read import Block, Event, SegmentEnd, SegmentStart
 from codec.container_records import MAX_TAIL_FRAMES, Segment
 from codec.file_encode import AudioEncoder, check_levels
-from codec.resample import Resampler, resampled_samples
+from codec.resample import Resampler, check_rate, resampled_samples
 from codec.runtime import F32, I64, U16, Codec
 
 
@@ -92,18 +92,25 @@ def _decoded(
     codec: Codec, container: EventSource, rate_hz: int, levels: int | None
 ) -> Iterator[F32]:
     header = container.header
-    decoder = SegmentDecoder(codec, header.channels, 0, rate_hz)
+    check_rate(rate_hz)
+    # A file may name thousands of segments without a frame, so a decoder waits for the first one.
+    decoder: SegmentDecoder | None = None
+    skip_samples = 0
     for event in container.events():
         match event:
             case SegmentStart():
-                decoder = SegmentDecoder(codec, header.channels, event.skip_samples, rate_hz)
+                decoder, skip_samples = None, event.skip_samples
             case Block():
+                decoder = decoder or SegmentDecoder(codec, header.channels, skip_samples, rate_hz)
                 kept = event.levels if levels is None else np.minimum(event.levels, levels)
                 yield decoder.push(event.codes, kept)
             case SegmentEnd():
                 segment = event.segment
                 wanted = output_samples(header, segment, rate_hz)
-                yield decoder.finish(segment.sample_count, wanted)
+                if decoder is None:
+                    yield np.zeros((wanted, header.channels), np.float32)
+                else:
+                    yield decoder.finish(segment.sample_count, wanted)
 
 
 def output_samples(header: ContainerHeader, segment: Segment, rate_hz: int) -> int:

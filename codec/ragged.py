@@ -5,11 +5,15 @@ The longest come first, so that those still running are always the first rows of
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from codec.runtime import F32, I64, U16, Codec
 from codec.stream import frames_for
+
+_MOST_FRAMES: Final = 1024
+"""Of all rows in one step: beyond what fills the calls, only memory would grow."""
 
 
 def encode_ragged(codec: Codec, signals: Sequence[F32]) -> list[U16]:
@@ -45,11 +49,14 @@ def decode_ragged(codec: Codec, codes: Sequence[U16], levels: Sequence[I64]) -> 
 
 
 def _steps(falling: list[int]) -> list[tuple[int, int, int]]:
-    """Return (rows alive, start, stop) in frames between each two places where a row ends."""
+    """Return (rows alive, start, stop) in frames, the same rows alive from start to stop."""
     edges = [0, *sorted({count for count in falling if count})]
-    return [
-        (sum(count > start for count in falling), start, stop) for start, stop in pairwise(edges)
-    ]
+    steps: list[tuple[int, int, int]] = []
+    for first, last in pairwise(edges):
+        alive = sum(count > first for count in falling)
+        size = max(1, _MOST_FRAMES // alive)
+        steps += [(alive, at, min(at + size, last)) for at in range(first, last, size)]
+    return steps
 
 
 def _cut(signal: F32, start: int, stop: int) -> F32:

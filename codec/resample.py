@@ -20,6 +20,12 @@ def resampled_samples(samples: int, from_rate_hz: int, to_rate_hz: int) -> int:
     return -(-samples * to_rate_hz // from_rate_hz)
 
 
+def check_rate(rate_hz: int) -> None:
+    """Refuse a rate that nothing is converted from or to."""
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioError(f"sample rate is {rate_hz} Hz, expected {MIN_RATE_HZ} to {MAX_RATE_HZ}")
+
+
 class Resampler:
     """One stream of samples at one rate, turned into another; sample 0 stays at time 0.
 
@@ -29,11 +35,8 @@ class Resampler:
     """
 
     def __init__(self, from_rate_hz: int, to_rate_hz: int) -> None:
-        for rate_hz in (from_rate_hz, to_rate_hz):
-            if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-                raise AudioError(
-                    f"sample rate is {rate_hz} Hz, expected {MIN_RATE_HZ} to {MAX_RATE_HZ}"
-                )
+        check_rate(from_rate_hz)
+        check_rate(to_rate_hz)
         self.from_rate_hz = from_rate_hz
         self.to_rate_hz = to_rate_hz
         self.samples_in = 0

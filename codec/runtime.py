@@ -33,8 +33,16 @@ class Codec:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
         self.spec: CodecSpec = bundle.spec
-        self._encoder = _open(bundle.encoder, "encoder", bundle, threads)
-        self._decoder = _open(bundle.decoder, "decoder", bundle, threads)
+        self._threads = threads
+        self._encoder = open_session(bundle.encoder, "encoder", bundle, threads)
+        self._decoder = open_session(bundle.decoder, "decoder", bundle, threads)
+
+    def __reduce__(self) -> tuple[type["Codec"], tuple[Bundle, int]]:
+        """Travel to other processes as the bundle's folder: sessions cannot be copied."""
+        return Codec, (self.bundle, self._threads)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Codec":
+        return self  # stateless: a copy could only cost memory
 
     def encoder_state(self, batch: int) -> F32:
         """Return the memory [B, S] of streams that have not begun."""
@@ -53,7 +61,7 @@ class Codec:
             )
         frames = without_denormals(pcm).reshape(batch, -1, self.spec.hop_samples)
         parts: list[NDArray[np.int64]] = []
-        for block in self._blocks(frames.shape):
+        for block in row_blocks(frames.shape):
             feed = {"pcm": frames[:, block], "state": state}
             codes, state = self._encoder.run(["codes", "new_state"], feed)
             parts.append(codes)
@@ -66,7 +74,7 @@ class Codec:
         self._check_codes(codes, levels)
         wide, counts = codes.astype(np.int64), levels.astype(np.int64)
         parts: list[F32] = []
-        for block in self._blocks(codes.shape):
+        for block in row_blocks(codes.shape):
             feed = {"codes": wide[:, block], "levels": counts[:, block], "state": state}
             pcm, state = self._decoder.run(["pcm", "new_state"], feed)
             parts.append(pcm)
@@ -74,11 +82,6 @@ class Codec:
             return np.zeros((codes.shape[0], 0), np.float32), state
         joined = np.concatenate(parts, axis=1)
         return joined.reshape(codes.shape[0], -1), state
-
-    def _blocks(self, shape: tuple[int, ...]) -> list[slice]:
-        """Cut T frames of B streams into calls of bounded size."""
-        step = max(1, _ROWS_PER_CALL // max(1, shape[0]))
-        return [slice(start, start + step) for start in range(0, shape[1], step)]
 
     def _check_codes(self, codes: U16, levels: I64) -> None:
         if codes.shape[2] != len(self.spec.code_sizes):
@@ -96,6 +99,12 @@ class Codec:
                 raise StreamError(f"code {largest[index]} in book {index}, expected below {size}")
 
 
+def row_blocks(shape: tuple[int, ...]) -> list[slice]:
+    """Cut T frames of B streams into calls of bounded size."""
+    step = max(1, _ROWS_PER_CALL // max(1, shape[0]))
+    return [slice(start, start + step) for start in range(0, shape[1], step)]
+
+
 def without_denormals(pcm: F32) -> F32:
     """Return pcm with zero for what lies 400 dB below full scale: some processors crawl there.
 
@@ -106,7 +115,8 @@ def without_denormals(pcm: F32) -> F32:
     return flushed
 
 
-def _open(graph: bytes, name: str, bundle: Bundle, threads: int) -> ort.InferenceSession:
+def open_session(graph: bytes, name: str, bundle: Bundle, threads: int) -> ort.InferenceSession:
+    """Return a session that takes no more than its threads, and only while it runs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Self
 
@@ -122,6 +122,20 @@ class VocabSpec(Frozen):
         yield from (
             (token_id, self.token(token_id)) for token_id in range(self.first_id, self.size)
         )
+
+    def check_tokenizer(self, token_to_id: Callable[[str], int | None]) -> None:
+        """Refuse a tokenizer that gives a token of ours another id than it has here.
+
+        `token_to_id` is that of `tokenizers`, or `convert_tokens_to_ids` of transformers. Added
+        tokens get the next free ids: where `first_id` is not the tokenizer's size, all are shifted.
+        """
+        for token_id, token in self.tokens():
+            found = token_to_id(token)
+            if found != token_id:
+                raise VocabError(
+                    f"the tokenizer has {found} for {token}, expected {token_id}",
+                    hint=f"first_id is {self.first_id}; give the tokenizer's size before it grew",
+                )
 
     def added_tokens_json(self) -> str:
         """Return the `added_tokens` of a Hugging Face tokenizer.json, as a JSON list."""

@@ -31,7 +31,7 @@ NOT_RUN = {
     "docker compose": "needs a Docker engine; tests/deploy holds what it would start",
     ".venv/bin/pip install -q -c constraints.txt -e '.[train]'": "installs torch and trains "
     "for five minutes; tests/examples trains for seconds",
-    "make train": "trains for hours on the reader's own audio; tests/training trains small models",
+    "make train": "trains for hours on the reader's own audio; tests/training runs its first steps",
 }
 
 

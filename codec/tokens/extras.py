@@ -20,6 +20,10 @@ def fsspec() -> ModuleType:
     return _required("fsspec", "tokens")
 
 
+def ray() -> ModuleType:
+    return _required("ray", "ray")
+
+
 def ray_data() -> ModuleType:
     return _required("ray.data", "ray")
 

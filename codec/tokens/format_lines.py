@@ -20,9 +20,7 @@ class JsonlSink:
         self._file = file
 
     def write(self, row: Row) -> None:
-        record = row.meta.model_dump()
-        record["codes"] = row.codes.tolist()
-        self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        self._file.write(_json_line(row.meta.to_columns() | {"codes": row.codes.tolist()}))
 
 
 @contextmanager
@@ -46,7 +44,11 @@ def read_jsonl(folder: Path, stem: str) -> Iterator[Row]:
 
 def index_line(row: Row) -> bytes:
     """Return the columns of a row as a line of an index."""
-    return row.meta.model_dump_json().encode() + b"\n"
+    return _json_line(row.meta.to_columns())
+
+
+def _json_line(record: dict[str, object]) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
 def read_index(path: Path) -> Iterator[RowMeta]:

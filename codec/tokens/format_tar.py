@@ -1,6 +1,7 @@
 """Tars in the manner of WebDataset: a sample is KEY.json with KEY.npy, or with KEY.grv."""
 
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,20 +22,23 @@ from codec.tokens.records import CodecCard, Row, RowMeta, TokensError
 
 def tar_key(key: str) -> str:
     """Return a key without dots: WebDataset takes what follows the first one for the extension."""
-    return key.replace("%", "%25").replace(".", "%2E")
+    folder, slash, name = key.replace("%", "%25").replace(".", "%2E").rpartition("/")
+    if not name:
+        return f"{folder}%2F"
+    # What begins like that is hidden from Hugging Face datasets.
+    return f"{folder}{slash}{name.replace('__', '%5F%5F', 1) if name.startswith('__') else name}"
 
 
 class TarSink:
-    """Writes two members a row; rows without frames have no member for their codes."""
+    """Writes two members a row, also of a row without frames: readers want samples alike."""
 
     def __init__(self, archive: tarfile.TarFile, card: CodecCard, as_grv: bool) -> None:
         self._archive, self._card, self._as_grv = archive, card, as_grv
 
     def write(self, row: Row) -> None:
         key = tar_key(row.key)
-        add_member(self._archive, f"{key}.json", row.meta.model_dump_json().encode())
-        if not len(row.codes):
-            return
+        columns = json.dumps(row.meta.to_columns(), separators=(",", ":"))
+        add_member(self._archive, f"{key}.json", columns.encode())
         if self._as_grv:
             add_member(self._archive, f"{key}.grv", _container(row, self._card))
         else:
@@ -93,12 +97,11 @@ def _codes(name: str, data: bytes, card: CodecCard) -> U16:
     if name.endswith(".npy"):
         loaded: U16 = np.load(io.BytesIO(data), allow_pickle=False)
         return loaded
-    blocks = [
-        event.codes[0]
-        for event in ContainerReader(io.BytesIO(data)).events()
-        if isinstance(event, Block)
-    ]
-    return np.concatenate(blocks)[:, : card.books].astype(np.uint16)
+    blocks = [np.zeros((0, len(card.codec.code_sizes)), np.uint16)]
+    for event in ContainerReader(io.BytesIO(data)).events():
+        if isinstance(event, Block):
+            blocks.append(event.codes[0])
+    return np.concatenate(blocks)[:, : card.books]
 
 
 def _container(row: Row, card: CodecCard) -> bytes:
@@ -106,10 +109,12 @@ def _container(row: Row, card: CodecCard) -> bytes:
     out = io.BytesIO()
     meta, spec = row.meta, card.codec
     tags = {"id": meta.id, "source_sha256": meta.source_sha256, "resampler": meta.resampler}
+    # What could not be opened has neither; a container needs both, and holds nothing.
+    source_rate_hz = meta.sample_rate_hz or spec.sample_rate_hz
     header = ContainerHeader(
         codec=spec,
-        source_sample_rate_hz=meta.sample_rate_hz,
-        source_channels=meta.channels,
+        source_sample_rate_hz=source_rate_hz,
+        source_channels=meta.channels or 1,
         tags={key: value[:512] for key, value in tags.items() if value.isprintable()},
     )
     codes = np.zeros((len(row.codes), len(spec.code_sizes)), np.uint16)
@@ -117,9 +122,9 @@ def _container(row: Row, card: CodecCard) -> bytes:
     writer = ContainerWriter(out, header)
     writer.write(codes, card.levels)
     # A part that does not begin its source decodes from silence, and so loses the delay again.
-    samples = min(meta.num_samples, len(codes) * spec.hop_samples - spec.delay_samples)
-    source_samples = -(-samples * meta.sample_rate_hz // spec.sample_rate_hz)
+    samples = min(meta.num_samples, max(0, len(codes) * spec.hop_samples - spec.delay_samples))
+    source_samples = -(-samples * source_rate_hz // spec.sample_rate_hz)
     is_whole = samples == meta.num_samples
-    exact = round(meta.duration_s * meta.sample_rate_hz)
+    exact = round(meta.duration_s * source_rate_hz)
     writer.close(samples, exact if is_whole else source_samples)
     return out.getvalue()

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from codec.canonical import CanonicalEncoder, Past
 from codec.pcm import F32
 from codec.runtime import U16, Codec
 from codec.tokens.records import CodecCard, Row, RowMeta, TokenizeSettings
@@ -52,8 +53,10 @@ class RowMaker:
         return Row(meta, codes)
 
 
-def encode_jobs(codec: Codec, jobs: Iterable[Job], maker: RowMaker) -> Iterator[Row]:
-    """Yield the rows of all jobs, in order."""
+def encode_jobs(
+    codec: Codec, jobs: Iterable[Job], maker: RowMaker, canonical: CanonicalEncoder | None = None
+) -> Iterator[Row]:
+    """Yield the rows of all jobs, in order; with canonical codes where there is who makes them."""
     waiting = iter(jobs)
     lanes: deque[_Lane] = deque()
     exhausted = False
@@ -68,7 +71,7 @@ def encode_jobs(codec: Codec, jobs: Iterable[Job], maker: RowMaker) -> Iterator[
         if not lanes:
             return
         running = list(lanes) if buffered < _MOST_WAITING_FRAMES else [lanes[0]]
-        _step(codec, [lane for lane in running if lane.fill()])
+        _step(codec, canonical, [lane for lane in running if lane.fill()])
         while lanes:
             yield from lanes[0].taken()
             if not lanes[0].is_done:
@@ -76,7 +79,7 @@ def encode_jobs(codec: Codec, jobs: Iterable[Job], maker: RowMaker) -> Iterator[
             lanes.popleft()
 
 
-def _step(codec: Codec, lanes: "list[_Lane]") -> None:
+def _step(codec: Codec, canonical: CanonicalEncoder | None, lanes: "list[_Lane]") -> None:
     """Encode what the lanes have, in the shape that fills a call best."""
     if not lanes:
         return
@@ -87,7 +90,13 @@ def _step(codec: Codec, lanes: "list[_Lane]") -> None:
     count, frames = max(shapes, key=lambda shape: shape[0] * shape[1])
     chosen = by_ready[:count]
     pcm = np.stack([lane.take(frames) for lane in chosen])
-    codes, states = codec.encode_step(pcm, np.concatenate([lane.state for lane in chosen]))
+    states = np.concatenate([lane.state for lane in chosen])
+    if canonical is None:
+        codes, states = codec.encode_step(pcm, states)
+    else:
+        codes, states = canonical.encode_step(pcm, states, [lane.past for lane in chosen])
+        for lane, row in zip(chosen, pcm, strict=True):
+            lane.past = canonical.onward(lane.past, row)
     for index, lane in enumerate(chosen):
         lane.put(codes[index], states[index : index + 1])
 
@@ -112,6 +121,7 @@ class _Lane:
         self._codes: list[U16] = []
         self._coded = 0
         self.state = codec.encoder_state(1)
+        self.past: Past = ()
 
     @property
     def ready(self) -> int:
@@ -189,6 +199,7 @@ class _Lane:
     def _restart(self) -> None:
         """Forget the segment: the next one begins in silence."""
         self.state = self._codec.encoder_state(1)
+        self.past = ()
         self._start = self._end = None
         self._gone = SegmentEnd(0, 0, None)
         self._part, self._codes, self._coded = 0, [], 0

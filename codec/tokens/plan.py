@@ -65,10 +65,22 @@ def write_plan(folder: Path, items: Iterable[FileItem | TarItem], overwrite: boo
     try:
         with atomic_file(folder / PLAN, overwrite) as file:
             for item in items:
-                file.write(item.model_dump_json().encode() + b"\n")
+                file.write(_line(item))
     except OutputError:
         if not (folder / PLAN).is_file():
             raise
+
+
+def plan_sha256(items: Iterable[FileItem | TarItem]) -> str:
+    """Return the hash of the plan that items would make."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(_line(item))
+    return digest.hexdigest()
+
+
+def _line(item: FileItem | TarItem) -> bytes:
+    return item.model_dump_json().encode() + b"\n"
 
 
 def read_plan(folder: Path, items_per_shard: int) -> Plan:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import soxr
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from codec.bundle import Bundle
+from codec.canonical import CANONICAL_VERSION
 from codec.config import CodecSpec, Frozen
 from codec.errors import CodecError
+from codec.kernels import kernel_class, runtime_version
 from codec.runtime import U16
 
 Format = Literal["parquet", "webdataset", "npy", "safetensors", "kaldi", "shar", "jsonl", "grv"]
@@ -37,19 +39,35 @@ class CodecCard(Frozen):
     licence: str
     description: str
     resampler: str
+    canonical: int = 0
+    """The version of canonical codes; 0 for those of whatever computed them."""
+    runtime: str | None = None
+    """The library and version that computed plain codes; None where nobody noted it."""
+    kernels: str | None = None
+    """The processor's kind, as its kernels are chosen by."""
 
     @property
     def books(self) -> int:
         return self.codec.codes_at(self.levels)
 
+    @property
+    def arithmetic(self) -> str:
+        """What may move a code, in words."""
+        if self.canonical:
+            return f"canonical codes {self.canonical}"
+        return f"{self.runtime or 'an unknown runtime'} on {self.kernels or 'an unknown processor'}"
+
     @classmethod
-    def of(cls, bundle: Bundle, levels: int) -> "CodecCard":
+    def of(cls, bundle: Bundle, levels: int, canonical: bool = False) -> "CodecCard":
         return cls(
             codec=bundle.spec,
             levels=levels,
             licence=bundle.manifest.licence,
             description=bundle.manifest.description,
             resampler=f"soxr {soxr.__version__} HQ",
+            canonical=CANONICAL_VERSION if canonical else 0,
+            runtime=None if canonical else runtime_version(),
+            kernels=None if canonical else kernel_class(),
         )
 
 
@@ -70,6 +88,8 @@ class TokenizeSettings(Frozen):
     row_seconds: float = Field(3600, ge=1)
     """Longer audio becomes several rows, or memory would grow with the length of a file."""
     vad: VadConfig | None = None
+    canonical: bool = False
+    """Codes that no processor and no version of the runtime moves."""
 
     def row_frames(self, spec: CodecSpec) -> int:
         return max(1, round(self.row_seconds * spec.frame_rate_hz))
@@ -96,6 +116,18 @@ class RowMeta(Frozen):
     codec_sha256: str
     resampler: str
     error: str | None = None
+
+    @field_validator("error")
+    @classmethod
+    def _nothing_wrong(cls, error: str | None) -> str | None:
+        return error or None
+
+    def to_columns(self) -> dict[str, object]:
+        """Return the columns for JSON, where `error` is always text.
+
+        Readers that infer a type from the first lines could not take a text after nulls.
+        """
+        return self.model_dump() | {"error": self.error or ""}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +178,8 @@ class RunFile(Frozen):
     schema_version: Literal[1] = 1
     card: CodecCard
     settings: TokenizeSettings
+    inputs: tuple[str, ...] = ()
+    """As `recorded` spells them; empty where nobody noted them."""
     plan_sha256: str
     shards: int
 

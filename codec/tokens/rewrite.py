@@ -41,7 +41,9 @@ def rewrite(
     groups = [old[at : at + shards_per_shard] for at in range(0, len(old), shards_per_shard)]
     settings = first.settings.model_copy(update={"format": format})
     out.mkdir(parents=True, exist_ok=True)
-    run = first.model_copy(update={"settings": settings, "shards": len(groups)})
+    inputs = tuple(chain.from_iterable(folder.run.inputs for folder in folders))
+    changes = {"settings": settings, "inputs": inputs, "shards": len(groups)}
+    run = first.model_copy(update=changes)
     for number, group in enumerate(groups):
         _write(out, run, number, group)
     write_json(out / RUN, run)
@@ -65,4 +67,7 @@ def _write(out: Path, run: RunFile, number: int, group: list[tuple[TokenFolder, 
 
 def _shown(run: RunFile) -> str:
     codec = run.card.codec
-    return f"{codec.name} {codec.version} ({codec.model_sha256[:12]}) at level {run.card.levels}"
+    return (
+        f"{codec.name} {codec.version} ({codec.model_sha256[:12]}) at level {run.card.levels}, "
+        f"{run.card.resampler}, {run.card.arithmetic}"
+    )

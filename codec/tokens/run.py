@@ -13,8 +13,8 @@ from codec.bundle import Bundle
 from codec.file_encode import check_levels
 from codec.tokens.engine_local import run_local
 from codec.tokens.engine_ray import run_ray
-from codec.tokens.inputs import list_items
-from codec.tokens.plan import PLAN, Plan, count_shards, read_plan, write_plan
+from codec.tokens.inputs import STANDARD, list_items
+from codec.tokens.plan import PLAN, Plan, count_shards, plan_sha256, read_plan, write_plan
 from codec.tokens.records import (
     CodecCard,
     FileEntry,
@@ -26,6 +26,7 @@ from codec.tokens.records import (
     TokensError,
 )
 from codec.tokens.shards import ShardTask, is_present, read_record, remove_parts
+from codec.tokens.stores import absolute, is_remote
 
 RUN = "run.json"
 MANIFEST = "manifest.json"
@@ -56,6 +57,8 @@ class Request:
     workers: int = 1
     share: Share = field(default_factory=Share)
     resume: bool = False
+    quiet: bool = False
+    """Also what an engine says by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def _begin(request: Request) -> tuple[RunFile, Plan]:
         raise OutputError(f"{out}: cannot be made: {error.strerror}") from error
     if share.world == 1:  # else another rank may be writing them now
         remove_parts(out, (PLAN, RUN, LEDGER, MANIFEST))
-    card = CodecCard.of(request.bundle, request.settings.levels)
+    card = CodecCard.of(request.bundle, request.settings.levels, request.settings.canonical)
     if (out / RUN).is_file():
         if not request.resume and share.world == 1:
             raise TokensError(
@@ -170,6 +173,7 @@ def _begin(request: Request) -> tuple[RunFile, Plan]:
             )
         run = read_run(out)
         _refuse_other(run, card, request.settings, out)
+        _refuse_other_inputs(run, request)
     else:
         if request.inputs or not (out / PLAN).is_file():
             alone = share.world == 1 and not request.resume
@@ -178,6 +182,7 @@ def _begin(request: Request) -> tuple[RunFile, Plan]:
         run = RunFile(
             card=card,
             settings=request.settings,
+            inputs=recorded(request.inputs),
             plan_sha256=plan.sha256,
             shards=len(plan.slices),
         )
@@ -192,7 +197,8 @@ def _refuse_other(run: RunFile, card: CodecCard, settings: TokenizeSettings, out
     if run.card != card:
         raise TokensError(
             f"{out} was begun with {_shown(run.card)}, this run has {_shown(card)}",
-            hint="name the same model and levels, or choose another folder",
+            hint="name the same model and levels, on the same runtime and kind of processor "
+            "(or tokenize with --canonical), or choose another folder",
         )
     for name in TokenizeSettings.model_fields:
         before, now = getattr(run.settings, name), getattr(settings, name)
@@ -200,10 +206,34 @@ def _refuse_other(run: RunFile, card: CodecCard, settings: TokenizeSettings, out
             raise TokensError(f"{out} was begun with {name} {before}, this run has {now}")
 
 
+def _refuse_other_inputs(run: RunFile, request: Request) -> None:
+    """Refuse to take up the plan of other inputs; those that are not named are the plan's."""
+    if not request.inputs or not run.inputs:
+        return
+    before, now = set(run.inputs), set(recorded(request.inputs))
+    other = sorted(now - before) or sorted(before - now)
+    is_same = not other
+    if STANDARD in now & before:
+        listed = plan_sha256(list_items(request.inputs))
+        other, is_same = [STANDARD], listed == run.plan_sha256
+    if not is_same:
+        raise TokensError(
+            f"{request.out} was begun with other inputs, which do not agree in {other[0]}",
+            hint="name no input to go on with the plan, or choose another folder",
+        )
+
+
+def recorded(inputs: Sequence[str]) -> tuple[str, ...]:
+    """Return inputs as they are the same from every working folder."""
+    return tuple(
+        name if name == STANDARD or is_remote(name) else absolute(Path(name)) for name in inputs
+    )
+
+
 def _shown(card: CodecCard) -> str:
     return (
         f"{card.codec.name} {card.codec.version} (model {card.codec.model_sha256[:12]}), "
-        f"levels {card.levels}, {card.resampler}"
+        f"levels {card.levels}, {card.resampler}, {card.arithmetic}"
     )
 
 
@@ -250,6 +280,6 @@ def _engine(request: Request) -> Engine:
         case "local":
             return lambda tasks, watch: run_local(tasks, request.workers, watch)
         case "ray":
-            return lambda tasks, _: run_ray(tasks, request.workers)
+            return lambda tasks, _: run_ray(tasks, request.workers, request.quiet)
         case _:
             assert_never(request.engine)

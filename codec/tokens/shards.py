@@ -10,12 +10,14 @@ from pydantic import ValidationError
 
 from codec.atomic import atomic_file
 from codec.bundle import load_bundle
+from codec.canonical import CanonicalEncoder
 from codec.config import Frozen
 from codec.errors import ModelMismatchError
 from codec.runtime import Codec
 from codec.tokens.lanes import RowMaker, encode_jobs
 from codec.tokens.plan import PLAN, ShardSlice, read_slice
 from codec.tokens.records import (
+    CodecCard,
     FileEntry,
     Format,
     LedgerEntry,
@@ -59,8 +61,16 @@ def run_shard(task: ShardTask, watch: Watch | None = None) -> ShardRecord:
             f"{task.folder} was begun with model {card.codec.model_sha256[:12]}, "
             f"{task.model} is {codec.spec.model_sha256[:12]}"
         )
+    here = CodecCard.of(codec.bundle, card.levels, settings.canonical)
+    if here != card:
+        raise ModelMismatchError(
+            f"{task.folder} was begun with {card.resampler}, {card.arithmetic}; "
+            f"this worker has {here.resampler}, {here.arithmetic}",
+            hint="run it on machines alike, or tokenize with --canonical",
+        )
     items = read_slice(task.folder / PLAN, ShardSlice(task.number, task.offset_bytes, task.items))
-    rows = encode_jobs(codec, jobs_of(items), RowMaker(card, settings))
+    encoder = _canonical(task.model) if settings.canonical else None
+    rows = encode_jobs(codec, jobs_of(items), RowMaker(card, settings), encoder)
     tally = Tally(task.number)
     with open_shard(settings.format, task.folder, stem, card) as sink:
         for row in tally.counted(rows):
@@ -165,6 +175,11 @@ def remove_parts(folder: Path, names: Iterable[str]) -> None:
         for part in place.glob(".*.part"):
             if part.with_name(part.name[1:].rsplit(".", 2)[0]) in paths:
                 part.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1)
+def _canonical(model: Path) -> CanonicalEncoder:
+    return CanonicalEncoder(_codec(model).bundle)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,9 @@
 import os
 import resource
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from codec import atomic
 from codec.atomic import OutputError, atomic_file
 
 
@@ -156,3 +160,32 @@ def test_an_error_about_another_file_is_not_blamed_on_this_one(tmp_path: Path) -
     (tmp_path / "in").mkdir()
     with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "out.bin"):
         (tmp_path / "in" / "none.bin").read_bytes()
+
+
+def test_a_process_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from pathlib import Path
+from codec.atomic import atomic_file
+with atomic_file(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "out.bin"], check=False, cwd=root
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert names_in(tmp_path) == []
+
+
+def test_a_file_system_without_nameless_files_has_hidden_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "_nameless_file", lambda _: None)
+    with atomic_file(tmp_path / "out.bin") as file:
+        file.write(b"whole")
+        assert names_in(tmp_path)[0].startswith(".out.bin.")
+    assert names_in(tmp_path) == ["out.bin"]
+    assert (tmp_path / "out.bin").read_bytes() == b"whole"

@@ -1,7 +1,12 @@
 """The interface of transformers over our codec: same scripts, and batches never change a token."""
 
+import copy
+import os
+import pickle
+import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +14,12 @@ import pytest
 import torch
 
 import codec as grove
-from codec.auto import AutoCodec, EncodecModel, UnsupportedError
+from codec.auto import AutoCodec, UnsupportedError
 from codec.auto_arrays import ShapeError
 from codec.auto_features import AutoFeatureExtractor
-from codec.errors import StreamError
+from codec.auto_peers import EncodecModel
+from codec.bundle import find_bundle, load_bundle
+from codec.errors import BundleError, StreamError
 from codec.pcm import F32
 from codec.resample import resample
 from codec.runtime import Codec
@@ -303,3 +310,91 @@ def test_the_same_scripts_run_on_transformers(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("trained on 2 ")
+
+
+SPAWNED = """
+import sys
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from codec import AutoCodec
+
+
+class Noise(Dataset):
+    def __init__(self, codec):
+        self.codec = codec
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        noise = np.random.default_rng(index).normal(0, 0.1, 4800).astype(np.float32)
+        return torch.from_numpy(self.codec.encode(noise).audio_codes[0])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    data = Noise(AutoCodec.from_pretrained("grove-24k"))
+    loader = DataLoader(data, 2, num_workers=1, multiprocessing_context="spawn")
+    found = torch.cat(list(loader))
+    assert torch.equal(found, torch.stack([data[index] for index in range(4)]))
+    print(tuple(found.shape))
+"""
+
+
+def test_a_copy_and_a_pickled_model_give_the_same_tokens(
+    model: AutoCodec, clips: list[F32]
+) -> None:
+    wanted = model.encode(clips[0]).audio_codes
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert np.array_equal(other.encode(clips[0]).audio_codes, wanted)
+    assert len(pickle.dumps(model)) < 10_000
+
+
+def test_a_pickled_bundle_that_was_replaced_is_refused(codec: Codec, tmp_path: Path) -> None:
+    folder = shutil.copytree(codec.bundle.path, tmp_path / "model")
+    sent = pickle.dumps(Codec(load_bundle(folder)))
+    shutil.rmtree(folder)
+    shutil.copytree(find_bundle("grove-24k-lm"), folder)
+    with pytest.raises(BundleError, match="it was sent as"):
+        pickle.loads(sent)
+
+
+@pytest.mark.slow
+def test_a_dataloader_that_spawns_workers_loads_the_model_there(tmp_path: Path) -> None:
+    (tmp_path / "load.py").write_text(SPAWNED)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, tmp_path / "load.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(4, 12, 11)\n"
+
+
+def test_memory_does_not_grow_with_the_length_of_what_is_encoded(model: AutoCodec) -> None:
+    audio = np.zeros(300 * 24_000, np.float32)
+    model.encode(audio[:24_000])
+    tracemalloc.start()
+    codes = model.encode(audio).audio_codes
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert codes.shape == (1, 12, 15_001)
+    assert peak < audio.nbytes / 2
+
+
+def test_where_the_mask_has_padding_is_silence(model: AutoCodec, clips: list[F32]) -> None:
+    values, mask = padded([clips[0][:12_000], clips[1][:7_000]])
+    codes = model.encode(values, padding_mask=mask).audio_codes
+    audio = model.decode(codes, mask).audio_values
+    assert audio.shape == values.shape
+    assert np.abs(audio[1, 0, 6_000:7_000]).max() > 0
+    assert (audio[1, 0, 7_000:] == 0).all()
+    moved = model.decode(codes, mask[:, ::-1]).audio_values
+    assert np.array_equal(moved[1, 0, 5_000:], audio[1, 0, :7_000])
+    assert (moved[1, 0, :5_000] == 0).all()

@@ -370,3 +370,17 @@ def test_json_is_one_document_on_one_line(grove: Grove, speech: Path, tmp_path: 
     assert ran.code == 0
     assert ran.out.count(b"\n") == 1
     assert json.loads(ran.out)["files"][0]["output_bytes"] == (tmp_path / "ä\n.grv").stat().st_size
+
+
+def test_a_link_that_leads_nowhere_is_reported_and_the_others_are_done(
+    grove: Grove, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "good.flac").symlink_to(SPEECH)
+    (folder / "lost.wav").symlink_to(tmp_path / "nowhere.wav")
+    ran = grove("encode", folder, "--out", tmp_path / "out")
+    assert ran.code == 2
+    assert len(ran.error_lines) == 1
+    assert "lost.wav" in ran.error_lines[0]
+    assert (tmp_path / "out" / "good.grv").is_file()

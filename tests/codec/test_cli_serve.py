@@ -1,5 +1,10 @@
 """`grove serve`: the command line goes before the environment, and what is wrong is one line."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from codec import cli, cli_serve
@@ -53,3 +58,20 @@ def test_a_model_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("error: no bundle no-such-model")
     assert [line.partition(":")[0] for line in lines] == ["error", "hint"]
+
+
+def test_a_module_of_the_same_name_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text("launch = None\n")
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join((str(tmp_path), str(root)))
+    done = subprocess.run(
+        [sys.executable, "-m", "codec.cli", "serve"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{tmp_path / 'server.py'} stands in the way of grove's package server" in done.stderr
+    assert "Traceback" not in done.stderr

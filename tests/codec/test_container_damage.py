@@ -24,12 +24,17 @@ from codec.container_damage import MAX_DAMAGE_RECORDS, Damage, DamageReason
 from codec.container_read import Block, Event, SegmentEnd, SegmentStart
 from codec.container_records import (
     MARKER_PREFIX,
-    MAX_GAP_FRAMES,
+    MAX_EMPTY_FRAMES,
+    MAX_EMPTY_FRAMES_PER_BYTE,
+    MAX_LOST_SEGMENTS,
     BlockHeader,
     FileContext,
+    Footer,
     Segment,
     block_header_bytes,
+    footer_bytes,
     segment_end_bytes,
+    segment_start_bytes,
 )
 from codec.container_scan import (
     BlockRecord,
@@ -342,17 +347,86 @@ def forged_block(context: FileContext, first_frame: int, segment: int = 0) -> by
     )
 
 
+def most_empty_frames(data: bytes) -> int:
+    return MAX_EMPTY_FRAMES + MAX_EMPTY_FRAMES_PER_BYTE * len(data)
+
+
 def test_a_few_bytes_cannot_claim_days_of_missing_audio() -> None:
     context = context_of(MONO)
     head = MONO[: records_of(MONO)[0].offset]
-    far = [forged_block(context, number * 60_000) for number in range(1, 2000)]
+    far = [forged_block(context, number * 60_000) for number in range(2000)]
     end = segment_end_bytes(0, Segment(0, 2**32 - 1, 0, 2**50, 2**50), context)
-    reader = ContainerReader(BytesIO(head + b"".join(far) + end))
+    data = head + b"".join(far) + end
+    reader = ContainerReader(BytesIO(data))
     frames = sum(block.end_frame - block.first_frame for block in reader.blocks())
-    assert 0 < frames <= MAX_GAP_FRAMES + 2000 * 1024
+    assert 0 < frames <= most_empty_frames(data)
     assert DamageReason.ORDER in {item.reason for item in reader.damage}
     with pytest.raises(BitstreamError, match="not within"):
-        ContainerFile(BytesIO(head + b"".join(far) + end)).frames(0, 2**32 - 1)
+        ContainerFile(BytesIO(data)).frames(0, 2**32 - 1)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_blocks_without_a_code_last_no_longer_than_their_bytes_allow(channels: int) -> None:
+    whole = MONO if channels == 1 else STEREO
+    context = context_of(whole)
+    head = whole[: records_of(whole)[0].offset]
+    blocks = [
+        context.sealed(block_header_bytes(BlockHeader(channel, 0, 0, 1024 * at, 1024), context))
+        for at in range(100)
+        for channel in range(channels)
+    ]
+    data = head + b"".join(blocks)
+    reader = ContainerReader(BytesIO(data))
+    frames = sum(block.end_frame - block.first_frame for block in reader.blocks())
+    assert 1024 <= frames <= most_empty_frames(data) // channels
+    assert DamageReason.ORDER in {item.reason for item in reader.damage}
+
+
+def test_one_block_cannot_claim_thousands_of_segments() -> None:
+    context = context_of(MONO)
+    head = MONO[: records_of(MONO)[0].offset]
+    for record in (
+        forged_block(context, 0, segment=65_534),
+        segment_start_bytes(65_534, 0, 0, context),
+        segment_end_bytes(65_534, Segment(0, 0, 0, 0, 0), context),
+    ):
+        reader = ContainerReader(BytesIO(head + record))
+        starts = [event for event in reader.events() if isinstance(event, SegmentStart)]
+        assert len(starts) <= MAX_LOST_SEGMENTS + len(head) // 48
+        assert DamageReason.ORDER in {item.reason for item in reader.damage}
+
+
+def test_a_footer_cannot_claim_more_frames_than_its_file_has_bytes_for() -> None:
+    context = context_of(MONO)
+    head = MONO[: records_of(MONO)[0].offset]
+    count = 180_000
+    samples = whole_sample_count(ODD_SPEC, count)
+    segment = Segment(0, count, 0, samples, samples)
+    footer = Footer((segment,), (), count, len(head))
+    file = ContainerFile(BytesIO(head + footer_bytes(footer, context)))
+    assert file.frame_count == 0
+    assert DamageReason.INDEX in {item.reason for item in file.damage}
+
+
+@pytest.mark.parametrize("block_frames", [100, 1024])
+def test_hours_of_level_0_that_a_writer_wrote_are_read_whole(block_frames: int) -> None:
+    codes, levels = synthetic_codes(SPEC, 2, 400_000, 0)
+    data = make_file(make_header(channels=2), codes, levels, block_frames)
+    reader = ContainerReader(BytesIO(data))
+    assert sum(block.end_frame - block.first_frame for block in reader.blocks()) == 400_000
+    assert reader.damage == ()
+    assert ContainerFile(BytesIO(data)).frame_count == 400_000
+
+
+def test_a_middle_that_was_cut_out_leaves_what_follows_it_in_its_place() -> None:
+    codes, levels = synthetic_codes(SPEC, 1, 200_000, 1)
+    data = make_file(make_header(), codes, levels, block_frames=1000)
+    start, _ = first_of(data, BlockRecord, 10)
+    _, end = first_of(data, BlockRecord, 190)
+    reader = ContainerReader(BytesIO(data[:start] + data[end:]))
+    assert list(reader.blocks())[-1].end_frame == 200_000
+    lost = [(item.first_frame, item.frame_count) for item in reader.damage if item.frame_count]
+    assert lost == [(10_000, 181_000)]
 
 
 def test_bytes_made_to_mislead_take_time_in_proportion() -> None:

@@ -66,3 +66,12 @@ def test_a_hugging_face_tokenizer_takes_the_added_tokens_at_their_ids() -> None:
 def test_specials_that_could_be_mistaken_are_refused(specials: tuple[str, ...]) -> None:
     with pytest.raises(ValidationError, match="special"):
         VocabSpec(code_sizes=(4,), specials=specials)
+
+
+def test_a_tokenizer_of_another_size_is_refused() -> None:
+    vocab = VocabSpec(code_sizes=(4, 8), first_id=2)  # it has 3
+    tokenizer = Tokenizer(WordLevel({"a": 0, "b": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    tokenizer.add_tokens([token for _, token in vocab.tokens()])
+    with pytest.raises(VocabError, match=r"has 3 for <\|audio_pad\|>, expected 2"):
+        vocab.check_tokenizer(tokenizer.token_to_id)
+    VocabSpec(code_sizes=(4, 8), first_id=3).check_tokenizer(tokenizer.token_to_id)

@@ -152,3 +152,23 @@ def test_damaged_parquet_binary_csv_and_odd_sources_are_data_errors(tmp_path: Pa
 def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it has no audio"):
         list_audio(tmp_path)
+
+
+def test_a_folder_that_knows_nothing_of_the_recipes_shards_is_used(tmp_path: Path) -> None:
+    for name in ("anna/one.wav", "bert/two.flac"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (loose,) = list_audio(tmp_path, shards=["train-*"]).shards
+    assert [entry.file for entry in loose.entries or ()] == ["anna/one.wav", "bert/two.flac"]
+    (tmp_path / "mine.tar").touch()
+    assert list_audio(tmp_path / "mine.tar", shards=["train-*"]).shards[0].name == "mine.tar"
+    # With a shard of the pattern beside them, they are not what the recipe means.
+    (tmp_path / "train-000.tar").touch()
+    kept = list_audio(tmp_path, shards=["train-*"]).shards
+    assert [shard.name for shard in kept] == ["train-000.tar"]
+
+
+def test_a_manifest_without_shards_is_used_whatever_the_recipe_names(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file\na.wav\nb.wav\n")
+    (loose,) = list_audio(tmp_path / "list.csv", shards=["train-*"]).shards
+    assert [entry.file for entry in loose.entries or ()] == ["a.wav", "b.wav"]

@@ -97,6 +97,10 @@ def _stamp(path: Path) -> tuple[int, int]:
 def list_audio(source: Path, shards: Sequence[str] = (), root: Path | None = None) -> Listing:
     """List `source`: a folder, a manifest or a tar, only shards whose names match a pattern.
 
+    Patterns choose among the shards of the corpus that a recipe was written for. Where no shard
+    has such a name, loose files are taken, and a folder or tar of other names whole; a manifest
+    that names other shards is refused.
+
     A manifest's files lie under `root` (the manifest's own folder if None), or in the tars that
     its shard column names there.
     """
@@ -110,11 +114,19 @@ def list_audio(source: Path, shards: Sequence[str] = (), root: Path | None = Non
         raise DataError(
             f"data source {source} is neither a folder, a .csv or .parquet manifest, nor a tar"
         )
-    kept = tuple(s for s in listing.shards if not shards or _matches(s.name, shards))
+    kept = _chosen(listing, shards, is_manifest=source.suffix in (".csv", ".parquet"))
     if not kept:
         names = ", ".join(sorted(s.name for s in listing.shards)) or "no audio"
         raise DataError(f"{source} has no shard matching {list(shards)}; it has {names}")
     return Listing(listing.root, kept)
+
+
+def _chosen(listing: Listing, patterns: Sequence[str], is_manifest: bool) -> tuple[Shard, ...]:
+    if not patterns:
+        return listing.shards
+    named = tuple(shard for shard in listing.shards if _matches(shard.name, patterns))
+    loose = tuple(shard for shard in listing.shards if not shard.name)
+    return named or loose or (() if is_manifest else listing.shards)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

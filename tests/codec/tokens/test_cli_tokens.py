@@ -1,7 +1,12 @@
 """`grove tokenize` and `grove tokens`, as typed."""
 
+import io
 import json
 import re
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -244,3 +249,82 @@ def test_triton_is_told_every_tensor_of_the_graph(is_encoder: bool) -> None:
             (kept, str(count)),
         ]
     assert "zero_data: true" in text
+
+
+def test_a_url_without_its_package_is_one_line_and_a_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    assert grove("tokenize", "s3://bucket/*.flac", "--out", tmp_path / "t") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: s3://bucket/*.flac: ")
+    assert "hint: pip install s3fs" in error
+    assert grove("tokenize", "nonsense://x/*.wav", "--out", tmp_path / "u") == 2
+    assert "nonsense://x/*.wav: ValueError: Protocol not known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [("tokenize", "x.wav"), ("tokens", "merge", "a", "b"), ("tokens", "decode", "a")]
+)
+def test_a_url_is_no_folder_to_write_to(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert grove(*command, "--out", "s3://bucket/x") == 2
+    assert "error: s3://bucket/x: tokens are written to a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sources_behind_http_have_the_tokens_of_the_files(corpus: Path, tmp_path: Path) -> None:
+    handler = partial(QuietHandler, directory=str(corpus / "speaker 1"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            names = sorted(path.name for path in (corpus / "speaker 1").iterdir())
+            urls = [f"{url}/{name}" for name in [*names, "not-there.wav"]]
+            assert grove("tokenize", *urls, "--out", tmp_path / "http", "-q") == 3
+        finally:
+            server.shutdown()
+            thread.join()
+    assert grove("tokenize", corpus / "speaker 1", "--out", tmp_path / "files", "-q") == 0
+    *found, lost = TokenFolder(tmp_path / "http").rows()
+    assert "not-there.wav: cannot be read" in (lost.meta.error or "")
+    wanted = list(TokenFolder(tmp_path / "files").rows())
+    for row, own in zip(found, wanted, strict=True):
+        assert np.array_equal(row.codes, own.codes)
+        assert row.meta.source_sha256 == own.meta.source_sha256
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_run_is_not_taken_up_with_other_inputs(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "t"
+    assert grove("tokenize", corpus / "speaker 1", "--out", out, "-q") == 0
+    assert grove("tokenize", corpus / "speaker 0", "--out", out, "--resume") == 2
+    assert "was begun with other inputs" in capsys.readouterr().err
+    for again in ((), (corpus / "speaker 1",)):
+        assert grove("tokenize", *again, "--out", out, "--resume") == 0
+
+
+def test_lists_on_stdin_are_compared_by_what_they_list(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = sorted((corpus / "speaker 1").iterdir())[:2]
+
+    def run(source: Path, *options: str) -> int:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{source}\n"))
+        return grove("tokenize", "-", "--out", tmp_path / "t", "-q", *options)
+
+    assert run(first) == 0
+    assert run(other, "--resume") == 2
+    assert run(first, "--resume") == 0

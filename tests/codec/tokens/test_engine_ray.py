@@ -1,6 +1,7 @@
 """A Ray cluster makes the same bytes, also where a worker dies, or where another engine began."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,62 @@ def test_a_killed_worker_costs_retries_and_a_resumed_run_is_the_same(
     local = contents(tmp_path / "local")
     assert contents(tmp_path / "ray") == local
     assert contents(tmp_path / "resumed") == local
+
+
+QUIET = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from corpus_cases import request
+
+from codec.tokens.run import tokenize
+
+plain = request(sys.argv[1], Path(sys.argv[2]), items_per_shard=2)
+print(tokenize(replace(plain, engine="ray", workers=1, quiet=True)).rows)
+"""
+
+
+def ray_environment() -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+@pytest.mark.slow
+def test_a_cluster_started_here_says_nothing_where_it_is_told_to(
+    clips: list[F32], tmp_path: Path
+) -> None:
+    corpus = make_corpus(tmp_path / "corpus", clips, count=3)
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET, corpus, tmp_path / "ray"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ray_environment(),
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout, done.stderr) == ("6\n", "")
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_one_line(clips: list[F32], tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", clips, count=2)
+    options = ("--engine", "ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/grove", "tokenize", corpus, "--out", tmp_path / "t", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**ray_environment(), "RAY_ADDRESS": address},
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert f"error: RAY_ADDRESS is {address}, where nothing answers" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -9,11 +9,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from corpus_cases import contents, make_corpus, request, speech
+from corpus_cases import contents, make_corpus, speech
+from corpus_cases import request as run_of
 
 from codec.pcm import F32
 from codec.tokens.reading import TokenFolder
@@ -69,7 +71,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, clips: list[F32]) -> Path:
     """A corpus, and pieces of one file whose ids are no tidy paths."""
     folder = make_corpus(tmp_path_factory.mktemp("corpus"), clips, count=5)
     soundfile.write(folder / "talk.wav", speech(clips, 3.0, 1), 24_000)
-    ids = [".", "..", "a//b/", "/y", "../../x", "50% of a.b", "two\nlines"]
+    ids = [".", "..", "a//b/", "__y", "/y", "../../x", "50% of a.b", "two\nlines"]
     table = folder / "list.jsonl"
     with table.open("w") as file:
         for index, item_id in enumerate(ids):
@@ -84,7 +86,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, clips: list[F32]) -> Path:
 @pytest.fixture(scope="module")
 def parquet(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tokens") / "parquet"
-    tokenize(request(corpus, out))
+    tokenize(run_of(corpus, out))
     return out
 
 
@@ -92,10 +94,10 @@ def rows_of(folder: Path) -> list[Row]:
     return list(TokenFolder(folder).rows())
 
 
-def lines_of(script: str, folder: Path, cache: Path) -> list[object]:
+def lines_of(script: str, folder: Path, cache: Path, *options: str) -> list[Any]:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache)}
     done = subprocess.run(
-        [sys.executable, "-c", script, str(folder)],
+        [sys.executable, "-c", script, str(folder), *options],
         capture_output=True,
         text=True,
         check=False,
@@ -109,10 +111,10 @@ def lines_of(script: str, folder: Path, cache: Path) -> list[object]:
 def test_lhotse_reads_the_codes_of_the_parquet_output(
     corpus: Path, parquet: Path, tmp_path: Path
 ) -> None:
-    tokenize(request(corpus, tmp_path / "shar", "shar"))
+    tokenize(run_of(corpus, tmp_path / "shar", "shar"))
     *cuts, sampled = lines_of(LHOTSE, tmp_path / "shar" / "shar", tmp_path)
     wanted = [row for row in rows_of(parquet) if row.meta.n_frames]
-    assert len(wanted) == 7 + 7
+    assert len(wanted) == 8 + 7
     assert [cut["grove"] for cut in cuts] == [row.meta.model_dump() for row in wanted]
     for cut, row in zip(cuts, wanted, strict=True):
         assert (cut["dtype"], cut["codes"]) == ("uint16", row.codes.tolist())
@@ -123,7 +125,7 @@ def test_lhotse_reads_the_codes_of_the_parquet_output(
 
 def test_lhotse_reads_a_shard_in_which_nothing_could_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no audio")
-    tokenize(request(tmp_path / "bad.wav", tmp_path / "shar", "shar"))
+    tokenize(run_of(tmp_path / "bad.wav", tmp_path / "shar", "shar"))
     script = LHOTSE.partition("sampler = ")[0]
     assert lines_of(script, tmp_path / "shar" / "shar", tmp_path) == []
 
@@ -131,10 +133,10 @@ def test_lhotse_reads_a_shard_in_which_nothing_could_be_read(tmp_path: Path) -> 
 def test_shar_from_parquet_has_the_bytes_of_shar_at_once(
     corpus: Path, parquet: Path, tmp_path: Path
 ) -> None:
-    tokenize(request(corpus, tmp_path / "at once", "shar"))
+    tokenize(run_of(corpus, tmp_path / "at once", "shar"))
     rewrite([TokenFolder(parquet)], tmp_path / "converted", "shar")
     at_once, converted = (contents(tmp_path / name / "shar") for name in ("at once", "converted"))
-    assert len(at_once) == 8
+    assert len(at_once) == 10
     assert converted == at_once
 
 
@@ -152,7 +154,7 @@ def test_what_the_document_shows_loads(corpus: Path, parquet: Path, tmp_path: Pa
     text = (Path(__file__).parents[3] / "docs" / "tokens.md").read_text()
     blocks = re.findall(r"```python\n(from (?:datasets|lhotse) .*?)```", text, re.S)
     assert len(blocks) == 2
-    tokenize(request(corpus, tmp_path / "shar", "shar"))
+    tokenize(run_of(corpus, tmp_path / "shar", "shar"))
     (tmp_path / "tokens").symlink_to(parquet)
     frames = sum(row.meta.n_frames for row in rows_of(parquet))
     counts = [
@@ -163,3 +165,74 @@ def test_what_the_document_shows_loads(corpus: Path, parquet: Path, tmp_path: Pa
     (tmp_path / "tokens").unlink()
     (tmp_path / "tokens").symlink_to(tmp_path / "shar")
     assert lines_of(counts[1], tmp_path / "tokens", tmp_path) == [frames]
+
+
+WEBDATASET = """
+import json
+import sys
+from pathlib import Path
+
+import webdataset
+
+tars = sorted(map(str, Path(sys.argv[1]).glob("*.tar")))
+samples = webdataset.WebDataset(tars, shardshuffle=False).decode().to_tuple("npy", "json")
+for codes, columns in samples:
+    print(json.dumps({"codes": codes.tolist(), "shape": codes.shape, "columns": columns}))
+"""
+
+LOADED = """
+import json
+import sys
+
+from datasets import load_dataset
+
+for streaming in (False, True):
+    rows = load_dataset(sys.argv[2], data_files=sys.argv[1] + "/" + sys.argv[3], split="train",
+                        streaming=streaming)
+    for row in rows:
+        columns = row.get("json") or {name: row[name] for name in row if name != "codes"}
+        codes = row["npy"] if "npy" in row else row["codes"]
+        print(json.dumps({"codes": [list(map(int, frame)) for frame in codes],
+                          "id": columns["id"], "error": columns["error"]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def broken_first(tmp_path_factory: pytest.TempPathFactory, clips: list[F32]) -> Path:
+    """A corpus that begins with what cannot be read, and ends with a shard of nothing else."""
+    folder = tmp_path_factory.mktemp("broken")
+    for name in ("a.wav", "b.wav", "p.wav", "w.wav", "x.wav", "y.wav", "z.wav"):
+        (folder / name).write_bytes(b"no audio")
+    for name in ("m.wav", "n.wav", "o.wav"):
+        soundfile.write(folder / name, speech(clips, 0.5, ord(name[0])), 24_000)
+    return folder
+
+
+@pytest.mark.parametrize("source", ["corpus", "broken_first"])
+def test_webdataset_reads_a_sample_for_every_source(
+    source: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    tokenize(run_of(request.getfixturevalue(source), tmp_path / "tars", "webdataset"))
+    wanted = rows_of(tmp_path / "tars")
+    samples = lines_of(WEBDATASET, tmp_path / "tars", tmp_path)
+    assert [sample["columns"] for sample in samples] == [row.meta.to_columns() for row in wanted]
+    assert [sample["codes"] for sample in samples] == [row.codes.tolist() for row in wanted]
+    assert all(sample["shape"][1] == 12 for sample in samples)
+
+
+@pytest.mark.parametrize("source", ["corpus", "broken_first"])
+@pytest.mark.parametrize(
+    ("builder", "pattern"), [("webdataset", "*.tar"), ("json", "tokens-*.jsonl")]
+)
+def test_datasets_loads_a_row_for_every_source(
+    source: str, builder: str, pattern: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    ours = "jsonl" if builder == "json" else "webdataset"
+    tokenize(run_of(request.getfixturevalue(source), tmp_path / "out", ours))
+    wanted = [
+        {"codes": row.codes.tolist(), "id": row.meta.id, "error": row.meta.error or ""}
+        for row in rows_of(tmp_path / "out")
+    ]
+    found = lines_of(LOADED, tmp_path / "out", tmp_path, builder, pattern)
+    assert [row["id"] for row in found] == 2 * [row["id"] for row in wanted]
+    assert found == 2 * wanted
