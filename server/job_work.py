@@ -11,7 +11,7 @@ from server.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES, AudioFormat, To
 from server.jobs import INPUT, RESULT, Job, JobStore
 from server.models import Model
 from server.problems import Problem, problem_of
-from server.transfer import Machinery, Transfer, transfer_chunks
+from server.transfer import Machinery, Transfer, open_transfer
 
 _PROGRESS_SECONDS = 0.5
 
@@ -31,11 +31,14 @@ async def perform(
     progress = Progress()
     try:
         with part.open("wb") as file:
-            async for chunk in transfer_chunks(transfer, folder / INPUT, machinery, progress):
-                file.write(chunk)
-                if time.monotonic() - noted_s > _PROGRESS_SECONDS:
-                    noted_s = time.monotonic()
-                    job = store.progress(job, progress.seconds)
+            async with open_transfer(
+                transfer, folder / INPUT, machinery, model, progress
+            ) as opened:
+                async for chunk in opened.chunks:
+                    file.write(chunk)
+                    if time.monotonic() - noted_s > _PROGRESS_SECONDS:
+                        noted_s = time.monotonic()
+                        job = store.progress(job, progress.seconds)
     except CodecError as error:
         part.unlink(missing_ok=True)
         return failed(job, problem_of(error))

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -17,11 +16,8 @@ from server.models import Model
 from server.problems import Problem, ProblemCode
 from server.service import Service, caller_of, service_of
 from server.transfer import (
-    Operation,
     Transfer,
-    check_kind,
-    find_token_model,
-    transfer_chunks,
+    open_transfer,
 )
 from server.upload import received_body
 
@@ -138,17 +134,6 @@ def checked_levels(levels: int | None, model: Model) -> int:
     return model.spec.levels if levels is None else levels
 
 
-def settled(
-    operation: Operation, transfer: Transfer, path: Path, service: Service, asked: Model | None
-) -> Transfer:
-    """Look at the file itself: its kind, and for tokens the model that made them."""
-    check_kind(path, operation)
-    if operation != "decode":
-        return transfer
-    model = find_token_model(path, service.shelf, asked)
-    return transfer.with_model(model)
-
-
 async def _reply(
     request: Request,
     service: Service,
@@ -161,22 +146,23 @@ async def _reply(
     try:
         stack.enter_context(service.admission.request(caller))
         path = await stack.enter_async_context(received_body(request, service.settings))
-        transfer = settled(transfer.operation, transfer, path, service, asked)
-        chunks = transfer_chunks(transfer, path, service.machinery, Progress())
-        stack.push_async_callback(chunks.aclose)
+        opened = await stack.enter_async_context(
+            open_transfer(transfer, path, service.machinery, asked, Progress())
+        )
         first = b""
-        async for first in chunks:
+        async for first in opened.chunks:
             if first:
                 break
     except BaseException:
         await stack.aclose()
         raise
+    transfer = opened.transfer
     headers = {
         "Codec-Model": transfer.model.label,
         "Content-Disposition": f'attachment; filename="grove.{transfer.extension}"',
     }
     return StreamingResponse(
-        _continued(stack, first, chunks),
+        _continued(stack, first, opened.chunks),
         headers=headers,
         media_type=transfer.media_type,
     )

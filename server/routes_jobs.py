@@ -17,9 +17,9 @@ from server.api_docs import ANY_BODY, AUDIO_REPLY, problem_replies
 from server.formats import AudioFormat, TokenFormat, audio_format, token_format
 from server.jobs import INPUT, RESULT, Job
 from server.problems import Problem, ProblemCode
-from server.routes_files import CallerParam, Levels, ModelName, Rate, checked_levels, settled
+from server.routes_files import CallerParam, Levels, ModelName, Rate, checked_levels
 from server.service import service_of
-from server.transfer import Operation, Transfer
+from server.transfer import Operation, Transfer, settled_transfer
 from server.upload import content_length, receive_into
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -105,7 +105,7 @@ async def create(
         with service.admission.request(caller), (staged / INPUT).open("wb") as file:
             await receive_into(file, request, service.settings)
         asked = chosen if model else None
-        transfer = settled(operation, transfer, staged / INPUT, service, asked)
+        transfer = await settled_transfer(transfer, staged / INPUT, service.machinery, asked)
         job = _new_job(transfer, caller.identity)
         if idempotency_key is not None:
             print_ = await asyncio.to_thread(_fingerprint, staged / INPUT, transfer)

@@ -12,13 +12,14 @@ from server.admission import Admission
 from server.auth import Caller, Gate
 from server.batch import Batcher
 from server.calibration import measure_slots
-from server.decoders import DecoderPool
+from server.decoders import Decoders
 from server.engine import Engine, Ticks
 from server.job_work import failed, perform
 from server.jobs import Job, JobStore
 from server.metrics import ServiceMetrics
 from server.models import LoadModel, Model, Shelf, hop_seconds
 from server.problems import Problem, ProblemCode
+from server.sandbox_pool import SandboxPool
 from server.settings import Settings
 from server.streams import StreamRegistry
 from server.transfer import Machinery
@@ -38,10 +39,10 @@ class Service:
         self.engine = engine
         self.gate = Gate(settings)
         self.admission = Admission(settings, slots)
-        self.decoders = DecoderPool(settings, settings.requests_at_once + settings.jobs_at_once)
+        self.pool = SandboxPool(settings, settings.requests_at_once + settings.jobs_at_once)
         self.streams = StreamRegistry(settings, engine, self.admission, metrics)
         self.jobs = JobStore(settings)
-        self.machinery = Machinery(engine, self.decoders)
+        self.machinery = Machinery(engine, self.pool, Decoders(self.pool, settings), shelf)
 
     @property
     def is_ready(self) -> bool:
@@ -106,11 +107,11 @@ async def running_service(settings: Settings, load: LoadModel) -> AsyncIterator[
     engine.start()
     try:
         async with service.streams.watching(), service.jobs.working(service.run_job):
-            await service.decoders.warm_up()
+            await service.pool.warm_up()
             _log.info("ready", slots=slots, models=[model.label for model in shelf.models])
             yield service
     finally:
-        await service.decoders.close()
+        await service.pool.close()
         engine.stop()
 
 
