@@ -16,9 +16,11 @@ import structlog
 import uvicorn
 
 from server.app import create_app
+from server.doorway import Doorway, protocol_at, raise_descriptor_limit
 from server.line import LineProtocol
 from server.logs import set_up_logs
 from server.models import LoadModel, load_model
+from server.problems import ProblemCode
 from server.relay import worker_socket
 from server.service import Service
 from server.settings import Settings
@@ -50,6 +52,7 @@ def serve(settings: Settings, load: LoadModel = load_model) -> int:
 def run_worker(settings: Settings, load: LoadModel, listener: socket.socket) -> int:
     """Serve in this process."""
     set_up_logs(settings)
+    raise_descriptor_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     if parent := parent_process():
         threading.Thread(target=_stop_with, args=(parent.sentinel,), daemon=True).start()
@@ -65,8 +68,15 @@ def run_worker(settings: Settings, load: LoadModel, listener: socket.socket) -> 
 
 def make_server(settings: Settings, load: LoadModel = load_model) -> "DrainingServer":
     """Return the server of one process, not yet running."""
+    app = create_app(settings, load)
+
+    def count(code: ProblemCode) -> None:
+        if (service := _service_in(app)) is not None:
+            service.metrics.rejected.labels(code.value).inc()
+
     config = uvicorn.Config(
-        create_app(settings, load),
+        app,
+        http=protocol_at(Doorway(settings, count)),
         ws=LineProtocol,
         ws_max_size=settings.max_message_bytes,
         # Audio does not shrink, and compressing it would cost more than coding it.
@@ -106,8 +116,12 @@ class DrainingServer(uvicorn.Server):
             return None
         app = self.config.app
         assert not isinstance(app, str)
-        service = getattr(getattr(app, "state", None), "service", None)
-        return service if isinstance(service, Service) else None
+        return _service_in(app)
+
+
+def _service_in(app: object) -> Service | None:
+    service = getattr(getattr(app, "state", None), "service", None)
+    return service if isinstance(service, Service) else None
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -24,10 +24,12 @@ class ProblemCode(Enum):
     CONFLICT = "conflict"
     LENGTH_REQUIRED = "length_required"
     BODY_TOO_LARGE = "body_too_large"
+    URL_TOO_LONG = "url_too_long"
     UNSUPPORTED_MEDIA = "unsupported_media"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     INVALID_PARAMETER = "invalid_parameter"
     BAD_CONTENT = "bad_content"
+    HEADERS_TOO_LARGE = "headers_too_large"
     TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL_ERROR = "internal_error"
     OVERLOADED = "overloaded"
@@ -48,11 +50,13 @@ _STATUSES: Final[dict[ProblemCode, int]] = {
     ProblemCode.CONFLICT: 409,
     ProblemCode.LENGTH_REQUIRED: 411,
     ProblemCode.BODY_TOO_LARGE: 413,
+    ProblemCode.URL_TOO_LONG: 414,
     ProblemCode.UNSUPPORTED_MEDIA: 415,
     ProblemCode.RANGE_NOT_SATISFIABLE: 416,
     ProblemCode.INVALID_PARAMETER: 422,
     ProblemCode.BAD_CONTENT: 422,
     ProblemCode.TOO_MANY_REQUESTS: 429,
+    ProblemCode.HEADERS_TOO_LARGE: 431,
     ProblemCode.INTERNAL_ERROR: 500,
     ProblemCode.OVERLOADED: 503,
 }

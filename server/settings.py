@@ -68,6 +68,15 @@ class Settings(BaseSettings):
         (), description="origins of browsers besides the server's own"
     )
 
+    max_head_bytes: int = Field(32_768, ge=1024, description="headers of a request")
+    max_url_bytes: int = Field(8192, ge=256, description="URL of a request")
+    head_deadline_seconds: float = Field(10, gt=0, description="time for a head to arrive")
+    waiting_connections: int = Field(
+        512, ge=1, description="connections without a request; the oldest is closed"
+    )
+    reply_stall_seconds: float = Field(
+        120, gt=0, description="a REST reply of which nothing is read"
+    )
     max_body_bytes: int = Field(256 * 2**20, ge=1, description="bytes of a body")
     max_audio_seconds: float = Field(3600, gt=0, description="decoded seconds of a body")
     max_job_seconds: float = Field(21_600, gt=0, description="decoded seconds of a job")

@@ -111,7 +111,7 @@ def test_limits_have_the_defaults_of_the_document() -> None:
     documented = {names(row[0])[0]: float(row[1]) for row in table("setting", "default", "limits")}
     fields = Settings.model_fields
     assert documented == {name: float(fields[name].default) for name in documented}
-    assert len(documented) == 22
+    assert len(documented) == 27
 
 
 def test_problem_codes_have_the_statuses_of_the_document() -> None:

@@ -79,7 +79,7 @@ def test_what_is_no_token_document_is_refused(server: RunningServer, body: bytes
     [
         '{"codes": [], "samples": 0}',
         '\n {\t"codes" :\n[ [ 1 , 2 ] ,\r\n [ 3,4 ] ]\n , "samples" : 5 }\n\n',
-        '{"a": {"codes": [[9]]}, "b": "\\"codes\\": [[", "codes": [[1,2],[]], "c": [1, {"d": null}]}',
+        '{"a": {"codes": [[9]]}, "b": "\\"codes\\": [", "codes": [[1,2],[]], "c": [{"d": 1}]}',
         '{"levels": [1, 0, 3], "codes": [[1,2],[],[1,2,3,4,5,6]]}',
     ],
 )
