@@ -38,12 +38,13 @@ _PROBLEM: Final[Document] = {
             "request_id": {"type": "string"},
             "pointer": {"type": "string"},
             "hint": {"type": "string"},
+            "left_bytes": {"type": "integer"},
         },
     },
     "example": _PROBLEM_EXAMPLE,
 }
 _GET_STATUSES: Final = (400, 401, 404, 405, 409, 416, 422, 500, 503)
-_POST_STATUSES: Final = (400, 401, 404, 405, 406, 408, 409, 411, 413, 415, 422, 429, 500, 503)
+_POST_STATUSES: Final = (400, 401, 404, 405, 406, 408, 409, 411, 413, 415, 422, 429, 500, 503, 507)
 
 
 def _body(what: str, media_types: tuple[str, ...]) -> Document:

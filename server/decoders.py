@@ -22,6 +22,7 @@ class DecodedFile:
     sample_rate_hz: int
     channels: int
     declared_samples: int | None
+    expected_seconds: float | None
     _conversation: Conversation
     end: End | None = field(default=None, init=False)
 
@@ -59,8 +60,13 @@ class Decoders:
             kind, payload = await _heard(conversation)
             assert kind == HEAD, f"the decoder said {kind!r} first"
             head = msgspec.json.decode(payload, type=Head)
+            expected = head.expected_samples
             yield DecodedFile(
-                head.sample_rate_hz, head.channels, head.declared_samples, conversation
+                head.sample_rate_hz,
+                head.channels,
+                head.declared_samples,
+                None if expected is None else expected / head.sample_rate_hz,
+                conversation,
             )
 
 

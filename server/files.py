@@ -23,6 +23,7 @@ class Progress:
     """How much audio has been through the codec so far."""
 
     seconds: float = 0.0
+    total_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class ProblemCode(Enum):
     TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL_ERROR = "internal_error"
     OVERLOADED = "overloaded"
+    INSUFFICIENT_STORAGE = "insufficient_storage"
 
     @property
     def status(self) -> int:
@@ -59,6 +60,7 @@ _STATUSES: Final[dict[ProblemCode, int]] = {
     ProblemCode.HEADERS_TOO_LARGE: 431,
     ProblemCode.INTERNAL_ERROR: 500,
     ProblemCode.OVERLOADED: 503,
+    ProblemCode.INSUFFICIENT_STORAGE: 507,
 }
 
 
@@ -70,11 +72,14 @@ class Problem(CodecError):  # noqa: N818 - RFC 9457's word
         code: ProblemCode,
         message: str,
         hint: str | None = None,
+        *,
         pointer: str | None = None,
         retry_after_seconds: int | None = None,
+        left_bytes: int | None = None,
     ) -> None:
         super().__init__(message, hint)
         self.code = code
+        self.left_bytes = left_bytes
         self.pointer = pointer
         self.retry_after_seconds = retry_after_seconds
 
@@ -90,6 +95,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str
     pointer: str | None = None
     hint: str | None = None
+    left_bytes: int | None = None
 
 
 def problem_of(error: CodecError) -> Problem:
@@ -115,6 +121,7 @@ def problem_response(problem: Problem, request_id: str) -> Response:
         request_id=request_id,
         pointer=problem.pointer,
         hint=problem.hint,
+        left_bytes=problem.left_bytes,
     )
     headers = {}
     if problem.retry_after_seconds is not None:

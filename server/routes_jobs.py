@@ -4,21 +4,23 @@ import asyncio
 import hashlib
 import re
 import secrets
-import shutil
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from server.api_docs import ANY_BODY, AUDIO_REPLY, problem_replies
 from server.formats import AudioFormat, TokenFormat, audio_format, token_format
-from server.jobs import INPUT, RESULT, Job
+from server.job_records import ENDED, Job, no_room
+from server.jobs import INPUT, RESULT
 from server.problems import Problem, ProblemCode
 from server.routes_files import CallerParam, Levels, ModelName, Rate, checked_levels
-from server.service import service_of
+from server.service import Service, service_of
+from server.settings import Settings
 from server.transfer import Operation, Transfer, settled_transfer
 from server.upload import content_length, receive_into
 
@@ -42,11 +44,20 @@ _JOB_EXAMPLE = {
         }
     },
 }
+_EVENTS = {
+    "description": "Events named after the job's state, each with the job as data",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+_EVENTS_PAUSE_SECONDS = 0.25
+_EVENTS_SILENCE_SECONDS = 15
+# Else streams of clients that vanished, and of slow jobs, would gather.
+_EVENTS_SECONDS = 600
 _JOBS = {"description": "The jobs", "content": {"application/json": {"schema": {"type": "array"}}}}
 
 
 class JobLinks(msgspec.Struct, frozen=True, omit_defaults=True):
     self: str
+    events: str
     result: str | None = None
 
 
@@ -62,10 +73,14 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
     created: float
     seconds_done: float
     links: JobLinks
+    seconds_total: float | None = None
+    percent: float | None = None
     ended: float | None = None
+    expires_at: float | None = None
     result_bytes: int | None = None
     error_code: str | None = None
     error: str | None = None
+    damage: tuple[str, ...] = ()
 
 
 @router.post(
@@ -88,7 +103,7 @@ async def create(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     service = service_of(request)
-    if content_length(request) is None:
+    if (length := content_length(request)) is None:
         raise Problem(ProblemCode.LENGTH_REQUIRED, "a job needs a Content-Length")
     chosen = service.find_model(model)
     transfer = Transfer(
@@ -100,21 +115,27 @@ async def create(
         sample_rate_hz=sample_rate or chosen.spec.sample_rate_hz,
         max_seconds=service.settings.max_job_seconds,
     )
-    staged = service.jobs.stage()
+    job_id = secrets.token_hex(8)
+    folder = await service.jobs.reserve(job_id, caller.identity, length)
     try:
-        with service.admission.request(caller), (staged / INPUT).open("wb") as file:
+        with service.admission.request(caller), (folder / INPUT).open("wb") as file:
             await receive_into(file, request, service.settings)
         asked = chosen if model else None
-        transfer = await settled_transfer(transfer, staged / INPUT, service.machinery, asked)
-        job = _new_job(transfer, caller.identity)
+        transfer = await settled_transfer(transfer, folder / INPUT, service.machinery, asked)
+        job = _new_job(job_id, transfer, caller.identity)
+        key = None
         if idempotency_key is not None:
-            print_ = await asyncio.to_thread(_fingerprint, staged / INPUT, transfer)
-            bound = service.jobs.claim_key(idempotency_key, caller.identity, print_, job.id)
-            if bound is not None:
-                return _accepted(service.jobs.get(bound, caller.identity))
-        return _accepted(service.jobs.add(job, staged))
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+            print_ = await asyncio.to_thread(_fingerprint, folder / INPUT, transfer)
+            digest = hashlib.sha256(f"{caller.identity}\n{idempotency_key}".encode()).hexdigest()
+            key = (digest, print_)
+        job = await service.jobs.add(job, key)
+    except OSError as error:
+        await service.jobs.abandon(job_id)
+        raise no_room(length, 0) from error
+    except BaseException:
+        await service.jobs.abandon(job_id)
+        raise
+    return _accepted(job, service.settings)
 
 
 @router.get(
@@ -124,8 +145,9 @@ async def create(
     responses={200: _JOBS, **problem_replies("get")},
 )
 async def list_jobs(request: Request, caller: CallerParam) -> Response:
-    jobs = service_of(request).jobs.listed(caller.identity)
-    return _json([_view(job) for job in jobs])
+    service = service_of(request)
+    jobs = await service.jobs.listed(caller.identity)
+    return _json([_view(job, service.settings) for job in jobs])
 
 
 @router.get(
@@ -135,7 +157,8 @@ async def list_jobs(request: Request, caller: CallerParam) -> Response:
     responses={200: _JOB_EXAMPLE, **problem_replies("get")},
 )
 async def get(request: Request, caller: CallerParam, job_id: str) -> Response:
-    return _json(_view(service_of(request).jobs.get(job_id, caller.identity)))
+    service = service_of(request)
+    return _json(_view(await service.jobs.get(job_id, caller.identity), service.settings))
 
 
 @router.get(
@@ -146,15 +169,58 @@ async def get(request: Request, caller: CallerParam, job_id: str) -> Response:
 )
 async def result(request: Request, caller: CallerParam, job_id: str) -> Response:
     service = service_of(request)
-    job = service.jobs.get(job_id, caller.identity)
+    job = await service.jobs.get(job_id, caller.identity)
     if job.state != "done":
         raise Problem(ProblemCode.CONFLICT, f"the job is {job.state} and has no result")
+    path = service.jobs.folder(job_id) / RESULT
+    if not path.is_file():
+        raise Problem(ProblemCode.NOT_FOUND, "the result of the job is no longer there")
     _check_range(request.headers.get("range"), job.result_bytes or 0)
     return FileResponse(
-        service.jobs.folder(job_id) / RESULT,
+        path,
         media_type=job.media_type,
         filename=f"{job.id}.{job.format}",
     )
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Progress of a job, as server-sent events until it ends",
+    response_class=StreamingResponse,
+    responses={200: _EVENTS, **problem_replies("get")},
+)
+async def events(request: Request, caller: CallerParam, job_id: str) -> Response:
+    service = service_of(request)
+    await service.jobs.get(job_id, caller.identity)
+    return StreamingResponse(
+        _events(service, job_id, caller.identity),
+        media_type="text/event-stream",
+        # nginx would hold events back otherwise.
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _events(service: Service, job_id: str, caller: str) -> AsyncIterator[bytes]:
+    """Yield the job whenever it has changed; a client whose stream ends too soon asks again."""
+    told = b""
+    until_s = time.monotonic() + _EVENTS_SECONDS
+    spoken_s = time.monotonic()
+    while time.monotonic() < until_s and not service.admission.is_draining:
+        try:
+            job = await service.jobs.get(job_id, caller)
+        except Problem:
+            yield b"event: deleted\ndata: {}\n\n"
+            return
+        data = msgspec.json.encode(_view(job, service.settings))
+        if data != told:
+            told, spoken_s = data, time.monotonic()
+            yield b"event: " + job.state.encode() + b"\ndata: " + data + b"\n\n"
+        elif time.monotonic() - spoken_s > _EVENTS_SILENCE_SECONDS:
+            spoken_s = time.monotonic()
+            yield b": still there\n\n"
+        if job.state in ENDED:
+            return
+        await asyncio.sleep(_EVENTS_PAUSE_SECONDS)
 
 
 @router.delete(
@@ -164,7 +230,8 @@ async def result(request: Request, caller: CallerParam, job_id: str) -> Response
     responses={200: _JOB_EXAMPLE, **problem_replies("get")},
 )
 async def delete(request: Request, caller: CallerParam, job_id: str) -> Response:
-    return _json(_view(await service_of(request).jobs.delete(job_id, caller.identity)))
+    service = service_of(request)
+    return _json(_view(await service.jobs.delete(job_id, caller.identity), service.settings))
 
 
 def _check_range(header: str | None, size_bytes: int) -> None:
@@ -210,9 +277,9 @@ def _wrong_format(operation: Operation, asked: str) -> Problem:
     )
 
 
-def _new_job(transfer: Transfer, caller: str) -> Job:
+def _new_job(job_id: str, transfer: Transfer, caller: str) -> Job:
     return Job(
-        id=secrets.token_hex(8),
+        id=job_id,
         caller=caller,
         operation=transfer.operation,
         model_sha256=transfer.model.spec.model_sha256,
@@ -221,6 +288,7 @@ def _new_job(transfer: Transfer, caller: str) -> Job:
         sample_rate_hz=transfer.sample_rate_hz,
         media_type=transfer.media_type,
         created=time.time(),
+        conceals_damage=transfer.conceals_damage,
     )
 
 
@@ -239,7 +307,7 @@ def _fingerprint(path: Path, transfer: Transfer) -> str:
     return digest.hexdigest()
 
 
-def _view(job: Job) -> JobView:
+def _view(job: Job, settings: Settings) -> JobView:
     base = f"/v1/jobs/{job.id}"
     return JobView(
         id=job.id,
@@ -250,16 +318,29 @@ def _view(job: Job) -> JobView:
         format=job.format,
         created=job.created,
         seconds_done=job.seconds_done,
-        links=JobLinks(base, f"{base}/result" if job.state == "done" else None),
+        links=JobLinks(base, f"{base}/events", f"{base}/result" if job.state == "done" else None),
+        seconds_total=job.seconds_total,
+        percent=_percent(job),
         ended=job.ended,
+        expires_at=None if job.ended is None else job.ended + settings.job_expiry_seconds,
         result_bytes=job.result_bytes,
         error_code=job.error_code,
         error=job.error,
+        damage=job.damage,
     )
 
 
-def _accepted(job: Job) -> Response:
-    response = _json(_view(job), status=202)
+def _percent(job: Job) -> float | None:
+    if job.state == "done":
+        return 100.0
+    if not job.seconds_total:
+        return None
+    # The codec's last frame reaches beyond the audio, and a claim may be short.
+    return round(min(99.9, 100 * job.seconds_done / job.seconds_total), 1)
+
+
+def _accepted(job: Job, settings: Settings) -> Response:
+    response = _json(_view(job, settings), status=202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
 

@@ -48,11 +48,12 @@ Order = DecodeAudio | WriteAudio | ReadTokens
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What an audio file says it is; the count is a claim."""
+    """What an audio file says it is; the counts are claims, and the second may be a guess."""
 
     sample_rate_hz: int
     channels: int
     declared_samples: int | None
+    expected_samples: int | None
 
 
 class End(msgspec.Struct, frozen=True):
@@ -79,6 +80,7 @@ class TokenChoice(msgspec.Struct, frozen=True):
 class TokenPlan(msgspec.Struct, frozen=True):
     """A token file that was checked: the samples of each segment, and what is wrong with it."""
 
+    frames: int
     sample_counts: tuple[int, ...] | None
     damage: tuple[str, ...]
 

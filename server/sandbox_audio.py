@@ -25,7 +25,9 @@ class ChunkSink(io.BytesIO):
 def decode_audio(order: DecodeAudio, channel: Channel) -> None:
     """Say what a file is, then its samples, then its length."""
     with _opened(order) as source:
-        head = Head(source.sample_rate_hz, source.channels, _declared_samples(source, order))
+        declared = _declared_samples(source, order)
+        expected = source.declared_samples if declared is None else declared
+        head = Head(source.sample_rate_hz, source.channels, declared, expected)
         channel.put(HEAD, msgspec.json.encode(head))
         resampler = Resampler(source.sample_rate_hz, order.sample_rate_hz)
         for block in source:

@@ -101,7 +101,8 @@ class _GrvSource:
                 hint="damage=conceal decodes what is left, at full length",
             )
         told = damage[:_MOST_DAMAGE_TOLD] + ((f"{more} more",) if more > 0 else ())
-        return TokenPlan(tuple(one.sample_count for one in container.segments), told)
+        counts = tuple(one.sample_count for one in container.segments)
+        return TokenPlan(container.frame_count, counts, told)
 
     def told(self, spec: CodecSpec) -> Iterator[Told]:  # noqa: ARG002 - as the other sources
         counts = iter([segment.sample_count for segment in self._container.segments])
@@ -136,7 +137,7 @@ class _NpySource:
         _check_frames(len(codes), spec, choice.max_seconds)
         for start in range(0, len(codes), _BLOCK_FRAMES):
             check_books(np.asarray(codes[start : start + _BLOCK_FRAMES]), spec)
-        return TokenPlan(None, ())
+        return TokenPlan(len(codes), None, ())
 
     def told(self, spec: CodecSpec) -> Iterator[Told]:
         used = self._codes.shape[1]
@@ -162,7 +163,8 @@ class _JsonSource:
         max_frames = int(choice.max_seconds * spec.frame_rate_hz)
         self._codes, self._levels = self._tokens.read(spec, max_frames)
         samples = self._tokens.document.samples
-        return TokenPlan(None if samples is None else (samples,), ())
+        counts = None if samples is None else (samples,)
+        return TokenPlan(len(self._codes), counts, ())
 
     def told(self, spec: CodecSpec) -> Iterator[Told]:  # noqa: ARG002 - as the other sources
         yield SegmentHead(0, self._tokens.document.samples)

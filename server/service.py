@@ -14,8 +14,9 @@ from server.batch import Batcher
 from server.calibration import measure_slots
 from server.decoders import Decoders
 from server.engine import Engine, Ticks
+from server.job_records import Job
 from server.job_work import failed, perform
-from server.jobs import Job, JobStore
+from server.jobs import JobStore
 from server.metrics import ServiceMetrics
 from server.models import LoadModel, Model, Shelf, hop_seconds
 from server.problems import Problem, ProblemCode

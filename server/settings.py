@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     requests_per_caller: int = Field(4, ge=1, description="REST requests of one caller")
     jobs_at_once: int = Field(1, ge=1, description="jobs being worked on")
     jobs_per_caller: int = Field(100, ge=1, description="jobs kept for one caller")
+    job_bytes: int = Field(2**33, ge=1, description="inputs and results of all jobs")
+    job_bytes_per_caller: int = Field(2**31, ge=1, description="of the jobs of one caller")
+    job_disk_reserve_bytes: int = Field(
+        2**28, ge=0, description="left free on the disk that jobs are kept on"
+    )
     job_expiry_seconds: float = Field(86_400, gt=0, description="a finished job and its result")
     token_seconds: int = Field(300, ge=1, le=86_400, description="a short-lived token")
     drain_seconds: float = Field(30, ge=0, description="draining after SIGTERM")

@@ -43,7 +43,7 @@ class TokenFile:
 
     def __init__(self, conversation: Conversation, made_by: str | None) -> None:
         self.made_by = made_by
-        self.plan = TokenPlan(None, ())
+        self.plan = TokenPlan(0, None, ())
         self._conversation = conversation
         self._next: tuple[bytes, bytes] = (b"", b"")
 

@@ -92,6 +92,7 @@ async def open_transfer(
     async with open_tokens(machinery.pool, path) as tokens:
         settled = transfer.with_model(model_for(tokens.made_by, machinery.shelf, asked))
         await tokens.choose(settled.model, settled.max_seconds, settled.conceals_damage)
+        progress.total_seconds = tokens.plan.frames / settled.model.spec.frame_rate_hz
         codec = FileCodec(machinery.engine, settled.model, progress)
         async with aclosing(_decoded(settled, tokens, machinery, codec)) as chunks:
             yield OpenTransfer(settled, tokens.plan.damage, chunks)
@@ -140,6 +141,7 @@ async def _encoded(
     async with machinery.decoders.open(
         path, spec.sample_rate_hz, transfer.max_seconds, exact_length=False
     ) as decoded:
+        codec.progress.total_seconds = decoded.expected_seconds
         info = TokenFileInfo(decoded.sample_rate_hz, decoded.channels)
         writer = token_writer(transfer.token_format, spec, info, transfer.levels)
         feed = FrameFeed(spec)
@@ -156,6 +158,7 @@ async def _transcoded(
     async with machinery.decoders.open(
         path, spec.sample_rate_hz, transfer.max_seconds, exact_length=True
     ) as decoded:
+        codec.progress.total_seconds = decoded.expected_seconds
         samples = transcoded_samples(decoded, spec, rate_hz)
         blocks = codec.transcode(decoded, rate_hz, transfer.levels)
         async for data in audio_chunks(

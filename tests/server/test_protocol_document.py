@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 import server.protocol
 from server.app import create_app
 from server.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES
-from server.jobs import JobState
+from server.job_records import JobState
 from server.problems import ProblemCode, ProblemDocument
 from server.protocol import (
     CLIENT_MESSAGES,
@@ -111,7 +111,7 @@ def test_limits_have_the_defaults_of_the_document() -> None:
     documented = {names(row[0])[0]: float(row[1]) for row in table("setting", "default", "limits")}
     fields = Settings.model_fields
     assert documented == {name: float(fields[name].default) for name in documented}
-    assert len(documented) == 27
+    assert len(documented) == 30
 
 
 def test_problem_codes_have_the_statuses_of_the_document() -> None:
