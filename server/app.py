@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from codec import __version__
 from server import routes_demo, routes_files, routes_jobs, routes_operations, routes_stream
@@ -11,6 +13,19 @@ from server.models import LoadModel, load_model
 from server.request_frame import RequestFrame, add_problem_handlers
 from server.service import running_service
 from server.settings import Settings
+
+# What a page of another origin may read of a reply.
+EXPOSED_HEADERS: Final = (
+    "Codec-Damage",
+    "Codec-Model",
+    "Content-Disposition",
+    "Content-Range",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+)
 
 
 def create_app(settings: Settings | None = None, load: LoadModel = load_model) -> FastAPI:
@@ -35,6 +50,21 @@ def create_app(settings: Settings | None = None, load: LoadModel = load_model) -
     )
     add_problem_handlers(app)
     app.add_middleware(RequestFrame)
+    if chosen.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=chosen.allowed_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=[
+                "Authorization",
+                "Idempotency-Key",
+                "Range",
+                "X-API-Key",
+                "X-Request-Id",
+            ],
+            expose_headers=EXPOSED_HEADERS,
+            max_age=600,
+        )
     for routes in (routes_operations, routes_files, routes_jobs, routes_stream, routes_demo):
         app.include_router(routes.router)
     return app

@@ -32,6 +32,8 @@ async def audio_chunks(
             made = _plain(blocks, WavOutput(), sample_rate_hz, samples)
         case "raw":
             made = _plain(blocks, RawOutput(), sample_rate_hz, samples)
+        case "l16":
+            made = _big_endian(_plain(blocks, RawOutput(), sample_rate_hz, samples))
         case "flac" | "ogg":
             made = _compressed(blocks, WriteAudio(audio_format, sample_rate_hz, samples), pool)
         case _:
@@ -55,6 +57,11 @@ async def _plain(
                 yield data
     if data := sink.take():
         yield data
+
+
+async def _big_endian(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield np.frombuffer(chunk, "<i2").astype(">i2").tobytes()
 
 
 async def _compressed(

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from codec.audio import ALLOW_TRUNCATED_HINT
 from codec.errors import BitstreamError, CodecError, ModelMismatchError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -29,6 +30,7 @@ class ProblemCode(Enum):
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     INVALID_PARAMETER = "invalid_parameter"
     BAD_CONTENT = "bad_content"
+    UPGRADE_REQUIRED = "upgrade_required"
     HEADERS_TOO_LARGE = "headers_too_large"
     TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL_ERROR = "internal_error"
@@ -56,12 +58,17 @@ _STATUSES: Final[dict[ProblemCode, int]] = {
     ProblemCode.RANGE_NOT_SATISFIABLE: 416,
     ProblemCode.INVALID_PARAMETER: 422,
     ProblemCode.BAD_CONTENT: 422,
+    ProblemCode.UPGRADE_REQUIRED: 426,
     ProblemCode.TOO_MANY_REQUESTS: 429,
     ProblemCode.HEADERS_TOO_LARGE: 431,
     ProblemCode.INTERNAL_ERROR: 500,
     ProblemCode.OVERLOADED: 503,
     ProblemCode.INSUFFICIENT_STORAGE: 507,
 }
+
+
+# They name options of the command line, which a request does not have.
+_LOCAL_HINTS: Final = (ALLOW_TRUNCATED_HINT,)
 
 
 class Problem(CodecError):  # noqa: N818 - RFC 9457's word
@@ -104,11 +111,12 @@ def problem_of(error: CodecError) -> Problem:
         case Problem():
             return error
         case ModelMismatchError():
-            return Problem(ProblemCode.CONFLICT, str(error), error.hint)
+            return Problem(ProblemCode.CONFLICT, str(error))
         case BitstreamError():
             return Problem(ProblemCode.BAD_CONTENT, str(error), error.hint)
         case _:
-            return Problem(ProblemCode.BAD_CONTENT, str(error), error.hint)
+            hint = None if error.hint in _LOCAL_HINTS else error.hint
+            return Problem(ProblemCode.BAD_CONTENT, str(error), hint)
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:

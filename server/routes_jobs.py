@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from server.api_docs import ANY_BODY, AUDIO_REPLY, problem_replies
+from server.auth import Caller
 from server.formats import AudioFormat, TokenFormat, audio_format, token_format
-from server.job_records import ENDED, Job, no_room
+from server.job_records import ENDED, Job
 from server.jobs import INPUT, RESULT
 from server.problems import Problem, ProblemCode
-from server.routes_files import CallerParam, Levels, ModelName, Rate, checked_levels
+from server.queries import JobQuery, no_query, with_fields
+from server.routes_files import CallerParam, checked_levels
 from server.service import Service, service_of
 from server.settings import Settings
 from server.transfer import Operation, Transfer, settled_transfer
-from server.upload import content_length, receive_into
+from server.upload import content_length, is_form, receive_into
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -94,53 +96,69 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
 async def create(
     request: Request,
     caller: CallerParam,
-    *,
-    operation: Annotated[Operation, Query()],
-    levels: Levels = None,
-    model: ModelName = None,
-    format: AudioFormat | TokenFormat | None = None,  # noqa: A002 - the query parameter's name
-    sample_rate: Rate = None,
+    query: Annotated[JobQuery, Query()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     service = service_of(request)
     if (length := content_length(request)) is None:
         raise Problem(ProblemCode.LENGTH_REQUIRED, "a job needs a Content-Length")
-    chosen = service.find_model(model)
-    transfer = Transfer(
-        operation=operation,
-        model=chosen,
-        levels=checked_levels(levels, chosen),
-        audio_format=_audio_format(operation, format, request),
-        token_format=_token_format(operation, format, request),
-        sample_rate_hz=sample_rate or chosen.spec.sample_rate_hz,
-        max_seconds=service.settings.max_job_seconds,
-    )
+    if query.operation is not None or not is_form(request):
+        _transfer(query, request)  # what is wrong with the query need not wait for the body
     job_id = secrets.token_hex(8)
     folder = await service.jobs.reserve(job_id, caller.identity, length)
     try:
         with service.admission.request(caller), (folder / INPUT).open("wb") as file:
-            await receive_into(file, request, service.settings)
-        asked = chosen if model else None
-        transfer = await settled_transfer(transfer, folder / INPUT, service.machinery, asked)
-        job = _new_job(job_id, transfer, caller.identity)
-        key = None
-        if idempotency_key is not None:
-            print_ = await asyncio.to_thread(_fingerprint, folder / INPUT, transfer)
-            digest = hashlib.sha256(f"{caller.identity}\n{idempotency_key}".encode()).hexdigest()
-            key = (digest, print_)
-        job = await service.jobs.add(job, key)
-    except OSError as error:
-        await service.jobs.abandon(job_id)
-        raise no_room(length, 0) from error
+            fields = await receive_into(file, request, service.settings)
+        asked = with_fields(query, fields)
+        transfer = await settled_transfer(
+            _transfer(asked, request),
+            folder / INPUT,
+            service.machinery,
+            service.find_model(asked.model) if asked.model else None,
+        )
+        key = await _bound_key(idempotency_key, caller, folder / INPUT, transfer)
+        job = await service.jobs.add(_new_job(job_id, transfer, caller.identity), key)
     except BaseException:
         await service.jobs.abandon(job_id)
         raise
     return _accepted(job, service.settings)
 
 
+def _transfer(query: JobQuery, request: Request) -> Transfer:
+    service, operation = service_of(request), query.operation
+    if operation is None:
+        raise Problem(
+            ProblemCode.INVALID_PARAMETER,
+            "operation is missing, expected encode, decode or transcode",
+            pointer="#/query/operation",
+        )
+    chosen = service.find_model(query.model)
+    return Transfer(
+        operation=operation,
+        model=chosen,
+        levels=checked_levels(query.levels, chosen),
+        audio_format=_audio_format(operation, query.format, request),
+        token_format=_token_format(operation, query.format, request),
+        sample_rate_hz=query.sample_rate or chosen.spec.sample_rate_hz,
+        max_seconds=service.settings.max_job_seconds,
+        conceals_damage=query.damage == "conceal",
+    )
+
+
+async def _bound_key(
+    idempotency_key: str | None, caller: Caller, path: Path, transfer: Transfer
+) -> tuple[str, str] | None:
+    """Return an idempotency key as it is kept, and what the request is that it stands for."""
+    if idempotency_key is None:
+        return None
+    digest = hashlib.sha256(f"{caller.identity}\n{idempotency_key}".encode()).hexdigest()
+    return digest, await asyncio.to_thread(_fingerprint, path, transfer)
+
+
 @router.get(
     "",
     summary="The caller's jobs",
+    dependencies=[Depends(no_query)],
     response_class=Response,
     responses={200: _JOBS, **problem_replies("get")},
 )
@@ -153,6 +171,7 @@ async def list_jobs(request: Request, caller: CallerParam) -> Response:
 @router.get(
     "/{job_id}",
     summary="State and progress of a job",
+    dependencies=[Depends(no_query)],
     response_class=Response,
     responses={200: _JOB_EXAMPLE, **problem_replies("get")},
 )
@@ -164,6 +183,7 @@ async def get(request: Request, caller: CallerParam, job_id: str) -> Response:
 @router.get(
     "/{job_id}/result",
     summary="The result of a job, or a range of it",
+    dependencies=[Depends(no_query)],
     response_class=FileResponse,
     responses={200: AUDIO_REPLY, 206: AUDIO_REPLY, **problem_replies("get")},
 )
@@ -186,6 +206,7 @@ async def result(request: Request, caller: CallerParam, job_id: str) -> Response
 @router.get(
     "/{job_id}/events",
     summary="Progress of a job, as server-sent events until it ends",
+    dependencies=[Depends(no_query)],
     response_class=StreamingResponse,
     responses={200: _EVENTS, **problem_replies("get")},
 )
@@ -226,6 +247,7 @@ async def _events(service: Service, job_id: str, caller: str) -> AsyncIterator[b
 @router.delete(
     "/{job_id}",
     summary="Cancel a job, or drop one that ended",
+    dependencies=[Depends(no_query)],
     response_class=Response,
     responses={200: _JOB_EXAMPLE, **problem_replies("get")},
 )
@@ -255,7 +277,7 @@ def _audio_format(operation: Operation, asked: str | None, request: Request) -> 
     if operation == "encode":
         return "wav"
     match asked:
-        case None | "wav" | "flac" | "ogg" | "raw":
+        case None | "wav" | "flac" | "ogg" | "raw" | "l16":
             return audio_format(asked, request.headers.get("accept"))
     raise _wrong_format(operation, asked)
 
@@ -302,6 +324,7 @@ def _fingerprint(path: Path, transfer: Transfer) -> str:
         transfer.levels,
         transfer.extension,
         transfer.sample_rate_hz,
+        transfer.conceals_damage,
     )
     digest.update(repr(parts).encode())
     return digest.hexdigest()

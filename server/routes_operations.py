@@ -12,6 +12,7 @@ from server.admission import RETRY_AFTER_SECONDS
 from server.api_docs import problem_replies
 from server.auth import Caller
 from server.metrics import exposition
+from server.queries import no_query
 from server.service import caller_of, service_of
 
 router = APIRouter(tags=["operations"])
@@ -112,6 +113,7 @@ async def metrics(request: Request) -> Response:
 @router.get(
     "/v1/models",
     summary="The bundles served",
+    dependencies=[Depends(no_query)],
     response_class=Response,
     responses=problem_replies("get"),
 )
@@ -127,6 +129,7 @@ async def models(
 @router.post(
     "/v1/tokens",
     summary="A short-lived token for a browser",
+    dependencies=[Depends(no_query)],
     response_class=Response,
     responses=problem_replies("post"),
 )

@@ -126,4 +126,6 @@ def service_of(connection: HTTPConnection) -> Service:
 def caller_of(request: Request) -> Caller:
     """Return who sends a request, or refuse."""
     address = request.client.host if request.client else "unknown"
-    return service_of(request).gate.caller(request.headers, (), address)
+    caller = service_of(request).gate.caller(request.headers, (), address)
+    request.state.caller = caller.name
+    return caller

@@ -1,14 +1,18 @@
 """What an operator can set, by `GROVE_*` in the environment."""
 
+import difflib
 import ipaddress
 import json
 import os
 import secrets
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Read by clients and tests, not by the server.
+_OTHER_NAMES: Final = {"GROVE_KEY", "GROVE_AUDIO"}
 
 
 def _state_dir() -> Path:
@@ -109,9 +113,34 @@ class Settings(BaseSettings):
     token_seconds: int = Field(300, ge=1, le=86_400, description="a short-lived token")
     drain_seconds: float = Field(30, ge=0, description="draining after SIGTERM")
 
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="names that a keyless server on loopback answers to besides its own"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_known(cls, values: object) -> object:
+        known = {f"GROVE_{name.upper()}" for name in cls.model_fields} | _OTHER_NAMES
+        for name in os.environ:
+            # Kubernetes adds such names for a service called grove.
+            if not name.startswith("GROVE_") or name.startswith(("GROVE_SERVICE_", "GROVE_PORT_")):
+                continue
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = (
+                    f", expected {near[0]}" if near else ", expected a name of docs/deployment.md"
+                )
+                raise ValueError(f"there is no setting {name}{hint}")
+        return values
+
+    @property
+    def guards_hosts(self) -> bool:
+        """Whether only the name stands between a page elsewhere and this server."""
+        return not self.api_keys and not self.allow_anonymous and is_loopback(self.host)
+
     @model_validator(mode="after")
     def _strangers_need_a_key(self) -> Self:
-        if not self.api_keys and not self.allow_anonymous and not _is_loopback(self.host):
+        if not self.api_keys and not self.allow_anonymous and not is_loopback(self.host):
             raise ValueError(
                 f"bound to {self.host} without API keys, expected GROVE_API_KEYS "
                 "(or GROVE_ALLOW_ANONYMOUS=true, or a loopback address)"
@@ -127,7 +156,7 @@ class Settings(BaseSettings):
         return self
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:

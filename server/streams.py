@@ -181,10 +181,10 @@ class StreamRegistry:
         """Tell whether a resume token was made by this worker."""
         return token.startswith(f"{self._worker}.")
 
-    def find(self, token: str) -> Stream:
-        """Return the session that a resume token stands for."""
+    def find(self, token: str, caller: Caller) -> Stream:
+        """Return the session that a resume token stands for; with keys, only to the same one."""
         stream = self._streams.get(token)
-        if stream is None:
+        if stream is None or (caller.has_key and caller.identity != stream.caller.identity):
             raise SessionError(
                 ErrorCode.RESUME_FAILED, "the resume token is unknown, or its session is over"
             )

@@ -47,7 +47,11 @@ class Transfer:
     def media_type(self) -> str:
         if self.operation == "encode":
             return TOKEN_MEDIA_TYPES[self.token_format]
-        return AUDIO_MEDIA_TYPES[self.audio_format]
+        media_type = AUDIO_MEDIA_TYPES[self.audio_format]
+        if self.audio_format in ("raw", "l16"):
+            # Nothing in the bytes says it (RFC 2586).
+            return f"{media_type};rate={self.sample_rate_hz};channels=1"
+        return media_type
 
     @property
     def extension(self) -> str:
