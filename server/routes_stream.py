@@ -54,6 +54,7 @@ class StreamQuery(BaseModel):
     model: str | None = None
     pace: Pace = "realtime"
     heartbeat_ms: Annotated[int, Field(ge=0, le=60_000)] = 0
+    frames_per_packet: int = Field(1, ge=1, le=50)
     resume: str | None = None
     received: int = Field(0, ge=0)
 
@@ -164,6 +165,7 @@ def _settings(service: Service, query: StreamQuery, is_json: bool) -> tuple[Stre
         pace=query.pace,
         heartbeat_ms=query.heartbeat_ms,
         is_json=is_json,
+        frames_per_packet=query.frames_per_packet,
     )
     return settings, model
 
@@ -215,6 +217,7 @@ def _created(service: Service, opened: Stream) -> SessionCreated:
         channels=settings.channels,
         levels=settings.levels,
         pace=settings.pace,
+        frames_per_packet=settings.frames_per_packet,
         subprotocol=SUBPROTOCOL_JSON if settings.is_json else SUBPROTOCOL_BINARY,
         model=ModelInfo(
             spec.name,
