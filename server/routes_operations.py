@@ -1,5 +1,7 @@
 """What operators and browsers ask besides audio: health, models, metrics, tokens."""
 
+import sqlite3
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -106,7 +108,13 @@ async def version() -> Response:
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(request: Request) -> Response:
-    body, media_type = exposition(service_of(request).metrics)
+    service = service_of(request)
+    with suppress(sqlite3.Error, OSError):  # the rest must be seen just when the disk is in trouble
+        queued, used_bytes, free_bytes = await service.jobs.usage()
+        service.metrics.jobs_queued.set(queued)
+        service.metrics.job_bytes.set(used_bytes)
+        service.metrics.job_disk_free_bytes.set(free_bytes)
+    body, media_type = exposition(service.metrics)
     return Response(body, headers={"Content-Type": media_type})
 
 

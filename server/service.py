@@ -24,6 +24,7 @@ from server.sandbox_pool import SandboxPool
 from server.settings import Settings
 from server.streams import StreamRegistry
 from server.transfer import Machinery
+from server.watchdog import LoopWatchdog
 
 _log = structlog.get_logger("service")
 
@@ -107,7 +108,11 @@ async def running_service(settings: Settings, load: LoadModel) -> AsyncIterator[
     metrics.slots.set(slots)
     engine.start()
     try:
-        async with service.streams.watching(), service.jobs.working(service.run_job):
+        async with (
+            LoopWatchdog(metrics.loop_lag.observe).watching(),
+            service.streams.watching(),
+            service.jobs.working(service.run_job),
+        ):
             await service.pool.warm_up()
             _log.info("ready", slots=slots, models=[model.label for model in shelf.models])
             yield service
