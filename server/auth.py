@@ -31,9 +31,10 @@ class Gate:
     """Lets callers in."""
 
     def __init__(self, settings: Settings) -> None:
-        self._names = {
-            digest: name for name, _, digest in (key.partition(":") for key in settings.api_keys)
-        }
+        self._settings = settings
+        self._needs_keys = settings.needs_keys
+        self._names: dict[str, str] = {}
+        self.read_keys()
         self._secret = settings.token_secret.get_secret_value().encode()
         self._token_seconds = settings.token_seconds
         self._origins = frozenset(settings.allowed_origins)
@@ -41,11 +42,17 @@ class Gate:
         self._hosts = {settings.host, "localhost", *settings.allowed_hosts}
         self._hosts |= {urlsplit(origin).hostname or "" for origin in settings.allowed_origins}
 
+    def read_keys(self) -> int:
+        """Take the keys as they are by now, and return how many; sessions that run go on."""
+        parts = (key.partition(":") for key in self._settings.read_keys())
+        self._names = {digest: name for name, _, digest in parts}
+        return len(self._names)
+
     def caller(
         self, headers: Mapping[str, str], subprotocols: Iterable[str], address: str
     ) -> Caller:
         """Return who calls, by header or by WebSocket subprotocol."""
-        if not self._names:
+        if not self._needs_keys:
             return Caller("anonymous", address, has_key=False)
         credential = _credential(headers, subprotocols)
         name = self._name_of(credential) if credential else None

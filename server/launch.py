@@ -15,6 +15,7 @@ from types import FrameType
 import structlog
 import uvicorn
 
+from codec.errors import ConfigError
 from server.app import create_app
 from server.doorway import Doorway, protocol_at, raise_descriptor_limit
 from server.line import LineProtocol
@@ -93,9 +94,22 @@ def make_server(settings: Settings, load: LoadModel = load_model) -> "DrainingSe
 
 
 class DrainingServer(uvicorn.Server):
-    """Drains at the first signal, stops at the second."""
+    """Drains at the first signal, stops at the second; SIGHUP reads the keys again."""
 
     _drain: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.read_keys)
+
+    def read_keys(self) -> None:
+        if (service := self._service()) is None:
+            return
+        try:
+            _log.info("keys_read", keys=service.gate.read_keys())
+        except ConfigError as error:
+            _log.error("keys_not_read", error=str(error))  # those known so far stay
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         service = self._service()

@@ -123,10 +123,14 @@ async def _reply(
     """Answer once the first bytes are there: until then anything wrong gets its own status."""
     service = service_of(request)
     transfer_of(query)  # what is wrong with the query need not wait for the body
+    who, progress = caller.identity, Progress()
+    service.allowances.check(who)
     stack = AsyncExitStack()
     try:
         stack.enter_context(service.admission.request(caller))
         body = await stack.enter_async_context(received_body(request, service.settings))
+        service.allowances.use(who, size_bytes=body.path.stat().st_size)
+        stack.callback(lambda: service.allowances.use(who, seconds=progress.seconds))
         asked = with_fields(query, body.fields)
         opened = await stack.enter_async_context(
             open_transfer(
@@ -134,7 +138,7 @@ async def _reply(
                 body.path,
                 service.machinery,
                 service.find_model(asked.model) if asked.model else None,
-                Progress(),
+                progress,
             )
         )
         first = b""
@@ -146,7 +150,7 @@ async def _reply(
         raise
     return StreamingResponse(
         _continued(stack, first, opened.chunks),
-        headers=_headers(opened),
+        headers=_headers(opened) | service.allowances.headers(who),
         media_type=opened.transfer.media_type,
     )
 

@@ -104,11 +104,13 @@ async def create(
         raise Problem(ProblemCode.LENGTH_REQUIRED, "a job needs a Content-Length")
     if query.operation is not None or not is_form(request):
         _transfer(query, request)  # what is wrong with the query need not wait for the body
+    service.allowances.check(caller.identity)
     job_id = secrets.token_hex(8)
     folder = await service.jobs.reserve(job_id, caller.identity, length)
     try:
         with service.admission.request(caller), (folder / INPUT).open("wb") as file:
             fields = await receive_into(file, request, service.settings)
+        service.allowances.use(caller.identity, size_bytes=(folder / INPUT).stat().st_size)
         asked = with_fields(query, fields)
         transfer = await settled_transfer(
             _transfer(asked, request),

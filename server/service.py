@@ -9,6 +9,7 @@ from fastapi import Request
 from starlette.requests import HTTPConnection
 
 from server.admission import Admission
+from server.allowance import Allowances
 from server.auth import Caller, Gate
 from server.batch import Batcher
 from server.calibration import measure_slots
@@ -41,8 +42,9 @@ class Service:
         self.engine = engine
         self.gate = Gate(settings)
         self.admission = Admission(settings, slots)
+        self.allowances = Allowances(settings)
         self.pool = SandboxPool(settings, settings.requests_at_once + settings.jobs_at_once)
-        self.streams = StreamRegistry(settings, engine, self.admission, metrics)
+        self.streams = StreamRegistry(settings, engine, self.admission, metrics, self.allowances)
         self.jobs = JobStore(settings)
         self.machinery = Machinery(engine, self.pool, Decoders(self.pool, settings), shelf)
 
@@ -68,6 +70,7 @@ class Service:
         if model is None:
             return failed(job, Problem(ProblemCode.NOT_FOUND, "the job's model is gone"))
         ended = await perform(job, model, self.jobs, self.machinery, self.settings.max_job_seconds)
+        self.allowances.use(job.caller, seconds=ended.seconds_done)
         self.metrics.jobs.labels(ended.state).inc()
         return ended
 

@@ -11,6 +11,8 @@ from typing import Final, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from codec.errors import ConfigError
+
 # Read by clients and tests, not by the server.
 _OTHER_NAMES: Final = {"GROVE_KEY", "GROVE_AUDIO"}
 
@@ -61,6 +63,9 @@ class Settings(BaseSettings):
     api_keys: tuple[str, ...] = Field(
         (), description="callers as name:sha256-of-key; empty means that no key is needed"
     )
+    api_keys_file: Path | None = Field(
+        None, description="more of them, one a line; read again on SIGHUP"
+    )
     allow_anonymous: bool = Field(
         False, description="start without keys although bound beyond loopback"
     )
@@ -100,6 +105,12 @@ class Settings(BaseSettings):
     sessions_per_key: int = Field(128, ge=1, description="sessions of one key")
     sessions_per_address: int = Field(128, ge=1, description="sessions of one address")
     file_sessions: int = Field(8, ge=1, description="sessions with pace=file")
+    bytes_per_minute: float | None = Field(
+        None, gt=0, description="sent in by one caller; no limit when unset"
+    )
+    seconds_per_minute: float | None = Field(
+        None, gt=0, description="audio of one caller; no limit when unset"
+    )
     requests_at_once: int = Field(8, ge=1, description="REST requests being worked on")
     requests_per_caller: int = Field(4, ge=1, description="REST requests of one caller")
     jobs_at_once: int = Field(1, ge=1, description="jobs being worked on")
@@ -136,11 +147,31 @@ class Settings(BaseSettings):
     @property
     def guards_hosts(self) -> bool:
         """Whether only the name stands between a page elsewhere and this server."""
-        return not self.api_keys and not self.allow_anonymous and is_loopback(self.host)
+        return not self.needs_keys and not self.allow_anonymous and is_loopback(self.host)
+
+    @property
+    def needs_keys(self) -> bool:
+        return bool(self.api_keys) or self.api_keys_file is not None
+
+    def read_keys(self) -> tuple[str, ...]:
+        """Return all keys: those of the environment, and those that the file has by now."""
+        if self.api_keys_file is None:
+            return self.api_keys
+        try:
+            lines = self.api_keys_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"{self.api_keys_file}: cannot be read: {error}") from error
+        entries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        for number, entry in enumerate(entries, 1):
+            if not _is_key(entry):
+                raise ConfigError(
+                    f"{self.api_keys_file}: key {number} is not written as name:sha256"
+                )
+        return (*self.api_keys, *entries)
 
     @model_validator(mode="after")
     def _strangers_need_a_key(self) -> Self:
-        if not self.api_keys and not self.allow_anonymous and not is_loopback(self.host):
+        if not self.needs_keys and not self.allow_anonymous and not is_loopback(self.host):
             raise ValueError(
                 f"bound to {self.host} without API keys, expected GROVE_API_KEYS "
                 "(or GROVE_ALLOW_ANONYMOUS=true, or a loopback address)"
@@ -150,10 +181,14 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keys_are_hashed(self) -> Self:
         for entry in self.api_keys:
-            name, _, digest = entry.partition(":")
-            if not name or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            if not _is_key(entry):
                 raise ValueError("an API key must be written as name:sha256 in lower-case hex")
         return self
+
+
+def _is_key(entry: str) -> bool:
+    name, _, digest = entry.partition(":")
+    return bool(name) and len(digest) == 64 and not set(digest) - set("0123456789abcdef")
 
 
 def is_loopback(host: str) -> bool:
