@@ -13,7 +13,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from server.api_docs import ANY_BODY, AUDIO_REPLY, problem_replies
+from server.api_docs import ANY_BODY, AUDIO_REPLY, json_reply, problem_replies
 from server.auth import Caller
 from server.formats import AudioFormat, TokenFormat, audio_format, token_format
 from server.job_records import ENDED, Job
@@ -30,22 +30,6 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _RANGES = re.compile(r"bytes=(\d+-\d*|-\d+)(,\s*(\d+-\d*|-\d+))*", re.ASCII)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
-_JOB_EXAMPLE = {
-    "description": "The job",
-    "content": {
-        "application/json": {
-            "schema": {"type": "object"},
-            "example": {
-                "id": "7c0e5a2f9b1d4e63",
-                "operation": "encode",
-                "state": "running",
-                "seconds_done": 812.5,
-                "format": "grv",
-                "links": {"self": "/v1/jobs/7c0e5a2f9b1d4e63"},
-            },
-        }
-    },
-}
 _EVENTS = {
     "description": "Events named after the job's state, each with the job as data",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -54,7 +38,6 @@ _EVENTS_PAUSE_SECONDS = 0.25
 _EVENTS_SILENCE_SECONDS = 15
 # Else streams of clients that vanished, and of slow jobs, would gather.
 _EVENTS_SECONDS = 600
-_JOBS = {"description": "The jobs", "content": {"application/json": {"schema": {"type": "array"}}}}
 
 
 class JobLinks(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,6 +66,29 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
     error_code: str | None = None
     error: str | None = None
     damage: tuple[str, ...] = ()
+
+
+_JOB_EXAMPLE = json_reply(
+    "The job",
+    JobView,
+    example={
+        "id": "7c0e5a2f9b1d4e63",
+        "operation": "encode",
+        "state": "running",
+        "model_sha256": "9f6e5d4c3b2a1908",
+        "levels": 6,
+        "format": "grv",
+        "created": 1764288000.0,
+        "seconds_done": 812.5,
+        "seconds_total": 3600.0,
+        "percent": 22.6,
+        "links": {
+            "self": "/v1/jobs/7c0e5a2f9b1d4e63",
+            "events": "/v1/jobs/7c0e5a2f9b1d4e63/events",
+        },
+    },
+)
+_JOBS = json_reply("The jobs", JobView, is_list=True)
 
 
 @router.post(

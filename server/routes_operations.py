@@ -11,7 +11,7 @@ from starlette.responses import Response
 from codec import __version__
 from codec.config import CodecSpec
 from server.admission import RETRY_AFTER_SECONDS
-from server.api_docs import problem_replies
+from server.api_docs import json_reply, problem_replies
 from server.auth import Caller
 from server.metrics import exposition
 from server.queries import no_query
@@ -67,7 +67,12 @@ class Liveness(msgspec.Struct, frozen=True):
     ok: bool
 
 
-@router.get("/health", summary="What runs here", response_class=Response)
+@router.get(
+    "/health",
+    summary="What runs here",
+    response_class=Response,
+    responses={200: json_reply("What runs here", Health)},
+)
 async def health(request: Request) -> Response:
     service = service_of(request)
     admission = service.admission
@@ -86,13 +91,29 @@ async def health(request: Request) -> Response:
     )
 
 
-@router.get("/live", summary="Whether to restart this process", response_class=Response)
+@router.get(
+    "/live",
+    summary="Whether to restart this process",
+    response_class=Response,
+    responses={
+        200: json_reply("Whether to restart this process", Liveness),
+        503: json_reply("No", Liveness),
+    },
+)
 async def live(request: Request) -> Response:
     alive = service_of(request).engine.alive
     return _json(Liveness(alive), 200 if alive else 503)
 
 
-@router.get("/ready", summary="Whether to send work here", response_class=Response)
+@router.get(
+    "/ready",
+    summary="Whether to send work here",
+    response_class=Response,
+    responses={
+        200: json_reply("Whether to send work here", Liveness),
+        503: json_reply("No", Liveness),
+    },
+)
 async def ready(request: Request) -> Response:
     is_ready = service_of(request).is_ready
     response = _json(Liveness(is_ready), 200 if is_ready else 503)
@@ -101,7 +122,12 @@ async def ready(request: Request) -> Response:
     return response
 
 
-@router.get("/version", summary="The version", response_class=Response)
+@router.get(
+    "/version",
+    summary="The version",
+    response_class=Response,
+    responses={200: json_reply("The version", Version)},
+)
 async def version() -> Response:
     return _json(Version(__version__, 1))
 
@@ -123,7 +149,7 @@ async def metrics(request: Request) -> Response:
     summary="The bundles served",
     dependencies=[Depends(no_query)],
     response_class=Response,
-    responses=problem_replies("get"),
+    responses={200: json_reply("The bundles", ModelList), **problem_replies("get")},
 )
 async def models(
     request: Request,
@@ -139,7 +165,7 @@ async def models(
     summary="A short-lived token for a browser",
     dependencies=[Depends(no_query)],
     response_class=Response,
-    responses=problem_replies("post"),
+    responses={200: json_reply("The token", TokenView), **problem_replies("post")},
 )
 async def tokens(request: Request) -> Response:
     service = service_of(request)
