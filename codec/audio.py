@@ -20,7 +20,7 @@ from codec.sniff import SNIFF_BYTES, sniff
 from codec.wav import read_wav_header
 
 _SPOOL_BYTES: Final = 2**20
-_ALLOW_HINT: Final = "what is there can be used by allowing truncated audio"
+ALLOW_TRUNCATED_HINT: Final = "what is there can be used by allowing truncated audio"
 
 
 class AudioLimits(Frozen):
@@ -104,7 +104,9 @@ class AudioSource:
     def _read(self) -> F32:
         block = self._reader.read()
         if self._reader.shortfall is not None and not self._allow_truncated:
-            raise AudioError(f"{self.name}: is truncated: {self.shortfall}", hint=_ALLOW_HINT)
+            raise AudioError(
+                f"{self.name}: is truncated: {self.shortfall}", hint=ALLOW_TRUNCATED_HINT
+            )
         if self._reader.is_float and len(block):
             self._check_range(block)
         return block

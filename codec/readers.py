@@ -10,13 +10,15 @@ from codec.aiff import read_aiff_header
 from codec.bytestream import ByteStream
 from codec.errors import AudioError
 from codec.mp3 import id3_bytes, scan_mp3
-from codec.ogg import check_ogg_codec, is_ogg_complete
+from codec.ogg import check_ogg_codec, find_links, is_ogg_complete
 from codec.pcm import F32, PcmFormat, decode_pcm
 from codec.sniff import SNIFF_BYTES, AudioContainer
 
 Container = AudioContainer | Literal["raw"]
 
 BLOCK_SAMPLES: Final = 65_536
+# Each keeps a decoder open; nobody joins so many recordings by hand.
+_MAX_LINKS: Final = 1000
 _UNKNOWN_SAMPLES: Final = 2**62
 _INTEGER_SUBTYPES: Final = frozenset(
     ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW")
@@ -112,19 +114,54 @@ class SndfileReader:
         self._sound.close()
 
 
-BlockReader = PcmReader | SndfileReader
+class ChainReader:
+    """Ogg files joined end to end (a radio stream, several recordings): libsndfile reads one."""
+
+    def __init__(self, links: list[SndfileReader], name: str) -> None:
+        first = links[0]
+        self.container: Container = first.container
+        self.sample_rate_hz = first.sample_rate_hz
+        self.channels = first.channels
+        self.is_float = True
+        self.shortfall: str | None = None
+        counts = [link.declared_samples for link in links]
+        self.declared_samples = None if None in counts else sum(count or 0 for count in counts)
+        self._links = links
+        self._place = 0
+        for number, link in enumerate(links):
+            if (link.sample_rate_hz, link.channels) != (self.sample_rate_hz, self.channels):
+                raise AudioError(
+                    f"{name}: link {number + 1} of {len(links)} has {link.channels} channels at "
+                    f"{link.sample_rate_hz} Hz, the first {self.channels} at {self.sample_rate_hz}",
+                    hint="convert it first, for example with `ffmpeg -i in.ogg out.wav`",
+                )
+
+    def read(self) -> F32:
+        """Return the next block [n, C]; n is 0 at the end."""
+        while True:
+            link = self._links[self._place]
+            block = link.read()
+            self.shortfall = self.shortfall or link.shortfall
+            if len(block) or self._place == len(self._links) - 1:
+                return block
+            self._place += 1
+
+    def close(self) -> None:
+        for link in self._links:
+            link.close()
+
+
+BlockReader = PcmReader | SndfileReader | ChainReader
 
 
 def open_sndfile_reader(
     container: AudioContainer, file: BinaryIO, name: str, size_bytes: int
-) -> SndfileReader:
+) -> "SndfileReader | ChainReader":
     """Look at a seekable file's own claims first, then hand it to libsndfile."""
     match container:
         case "ogg":
             check_ogg_codec(file.read(SNIFF_BYTES), name)
-            complete = is_ogg_complete(file, size_bytes)
-            reader = SndfileReader(container, OffsetFile(file), name)
-            reader.shortfall = None if complete else "its last page is missing or cut"
+            return _open_ogg(file, name, size_bytes)
         case "aiff":
             header = read_aiff_header(file, name, size_bytes)
             reader = SndfileReader(container, OffsetFile(file), name)
@@ -142,12 +179,33 @@ def open_sndfile_reader(
     return reader
 
 
+def _open_ogg(file: BinaryIO, name: str, size_bytes: int) -> SndfileReader | ChainReader:
+    starts = find_links(file, size_bytes)
+    if len(starts) > _MAX_LINKS:
+        raise AudioError(f"{name}: has {len(starts)} links, expected at most {_MAX_LINKS}")
+    ends = [*starts[1:], size_bytes]
+    links = [
+        SndfileReader("ogg", OffsetFile(file, start=start, end=end), name)
+        for start, end in zip(starts or [0], ends, strict=True)
+    ]
+    reader = links[0] if len(links) == 1 else ChainReader(links, name)
+    if not is_ogg_complete(file, size_bytes):
+        reader.shortfall = "its last page is missing or cut"
+    return reader
+
+
 def _open_mp3(file: BinaryIO, tag_bytes: int, name: str, size_bytes: int) -> SndfileReader:
     scan = scan_mp3(file, tag_bytes, name, size_bytes)
     declared = scan.declared_frames
     prefix = scan.made_index() if declared is None else b""
     reader = SndfileReader("mp3", OffsetFile(file, prefix, scan.start), name)
     # Encoders do not agree on whether the index counts itself.
+    if declared is not None and scan.frames > declared + 1:
+        raise AudioError(
+            f"{name}: is several MP3 files in one: the index of the first declares {declared} "
+            f"frames, there are {scan.frames}",
+            hint="convert it first, for example with `ffmpeg -i in.mp3 out.wav`",
+        )
     if declared is not None and abs(declared - scan.frames) > 1:
         reader.shortfall = f"its index declares {declared} MP3 frames, the file holds {scan.frames}"
     elif scan.is_cut:
@@ -162,15 +220,18 @@ class OffsetFile:
     errors are kept because nothing can be raised through C.
     """
 
-    def __init__(self, file: BinaryIO, prefix: bytes = b"", start: int = 0) -> None:
+    def __init__(
+        self, file: BinaryIO, prefix: bytes = b"", start: int = 0, end: int | None = None
+    ) -> None:
         self.error: OSError | None = None
         self._file = file
         self._prefix = prefix
         self._shift = start - len(prefix)
-        self._size = file.seek(0, os.SEEK_END) - self._shift
+        self._size = (file.seek(0, os.SEEK_END) if end is None else end) - self._shift
         self._position = 0
 
     def read(self, count: int) -> bytes:
+        count = min(count, self._size - self._position)
         data = self._prefix[self._position : self._position + count]
         if len(data) < count:
             try:

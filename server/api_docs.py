@@ -1,6 +1,9 @@
 """What the OpenAPI document says beyond what the signatures do."""
 
+from collections.abc import Sequence
 from typing import Any, Final
+
+import msgspec
 
 from server.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES
 from server.problems import MEDIA_TYPE, ProblemCode
@@ -26,24 +29,47 @@ _PROBLEM_EXAMPLE: Final[Document] = {
     "pointer": "#/query/levels",
 }
 _PROBLEM: Final[Document] = {
-    "schema": {
-        "type": "object",
-        "required": ["type", "title", "status", "detail", "code", "request_id"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "code": {"type": "string", "enum": [code.value for code in ProblemCode]},
-            "request_id": {"type": "string"},
-            "pointer": {"type": "string"},
-            "hint": {"type": "string"},
-        },
-    },
+    "schema": {"$ref": "#/components/schemas/ProblemDocument"},
     "example": _PROBLEM_EXAMPLE,
 }
 _GET_STATUSES: Final = (400, 401, 404, 405, 409, 416, 422, 500, 503)
-_POST_STATUSES: Final = (400, 401, 404, 405, 406, 408, 409, 411, 413, 415, 422, 429, 500, 503)
+_POST_STATUSES: Final = (400, 401, 404, 405, 406, 408, 409, 411, 413, 415, 422, 429, 500, 503, 507)
+
+
+_REF: Final = "#/components/schemas/{name}"
+_SECURITY_SCHEMES: Final[Document] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "an API key, or a token of /v1/tokens",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def json_reply(
+    what: str, kind: type[msgspec.Struct], *, is_list: bool = False, example: Document | None = None
+) -> Document:
+    """Return a reply that is one of our structures, or a list of them."""
+    schema: Document = {"$ref": _REF.format(name=kind.__name__)}
+    if is_list:
+        schema = {"type": "array", "items": schema}
+    content: Document = {"schema": schema} | ({} if example is None else {"example": example})
+    return {"description": what, "content": {"application/json": content}}
+
+
+def complete(document: Document, kinds: Sequence[type[msgspec.Struct]]) -> Document:
+    """Add the structures that replies refer to, and how callers say who they are."""
+    _, structures = msgspec.json.schema_components(kinds, ref_template=_REF)
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(structures)
+    components["securitySchemes"] = _SECURITY_SCHEMES
+    for path, operations in document["paths"].items():
+        if path.startswith("/v1/"):
+            for operation in operations.values():
+                # The last one: a server without keys asks for none.
+                operation["security"] = [*({name: []} for name in _SECURITY_SCHEMES), {}]
+    return document
 
 
 def _body(what: str, media_types: tuple[str, ...]) -> Document:

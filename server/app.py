@@ -2,15 +2,45 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from codec import __version__
 from server import routes_demo, routes_files, routes_jobs, routes_operations, routes_stream
+from server.api_docs import Document, complete
 from server.models import LoadModel, load_model
+from server.problems import ProblemDocument
 from server.request_frame import RequestFrame, add_problem_handlers
+from server.routes_jobs import JobView
+from server.routes_operations import Health, Liveness, ModelList, TokenView, Version
 from server.service import running_service
 from server.settings import Settings
+
+# What a page of another origin may read of a reply.
+EXPOSED_HEADERS: Final = (
+    "Codec-Damage",
+    "Codec-Model",
+    "Content-Disposition",
+    "Content-Range",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+)
+
+
+_STRUCTURES: Final = (
+    Health,
+    JobView,
+    Liveness,
+    ModelList,
+    ProblemDocument,
+    TokenView,
+    Version,
+)
 
 
 def create_app(settings: Settings | None = None, load: LoadModel = load_model) -> FastAPI:
@@ -35,6 +65,29 @@ def create_app(settings: Settings | None = None, load: LoadModel = load_model) -
     )
     add_problem_handlers(app)
     app.add_middleware(RequestFrame)
+    if chosen.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=chosen.allowed_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=[
+                "Authorization",
+                "Idempotency-Key",
+                "Range",
+                "X-API-Key",
+                "X-Request-Id",
+            ],
+            expose_headers=EXPOSED_HEADERS,
+            max_age=600,
+        )
+    describe = app.openapi
+
+    def described() -> Document:
+        if app.openapi_schema is None:
+            app.openapi_schema = complete(describe(), _STRUCTURES)
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to extend it
     for routes in (routes_operations, routes_files, routes_jobs, routes_stream, routes_demo):
         app.include_router(routes.router)
     return app

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from server.problems import Problem, ProblemCode
 from server.protocol import SUBPROTOCOL_KEY
-from server.settings import Settings
+from server.settings import Settings, is_loopback
 
 _TOKEN_PREFIX = "gt_"
 
@@ -31,18 +31,28 @@ class Gate:
     """Lets callers in."""
 
     def __init__(self, settings: Settings) -> None:
-        self._names = {
-            digest: name for name, _, digest in (key.partition(":") for key in settings.api_keys)
-        }
+        self._settings = settings
+        self._needs_keys = settings.needs_keys
+        self._names: dict[str, str] = {}
+        self.read_keys()
         self._secret = settings.token_secret.get_secret_value().encode()
         self._token_seconds = settings.token_seconds
         self._origins = frozenset(settings.allowed_origins)
+        self._guards_hosts = settings.guards_hosts
+        self._hosts = {settings.host, "localhost", *settings.allowed_hosts}
+        self._hosts |= {urlsplit(origin).hostname or "" for origin in settings.allowed_origins}
+
+    def read_keys(self) -> int:
+        """Take the keys as they are by now, and return how many; sessions that run go on."""
+        parts = (key.partition(":") for key in self._settings.read_keys())
+        self._names = {digest: name for name, _, digest in parts}
+        return len(self._names)
 
     def caller(
         self, headers: Mapping[str, str], subprotocols: Iterable[str], address: str
     ) -> Caller:
         """Return who calls, by header or by WebSocket subprotocol."""
-        if not self._names:
+        if not self._needs_keys:
             return Caller("anonymous", address, has_key=False)
         credential = _credential(headers, subprotocols)
         name = self._name_of(credential) if credential else None
@@ -69,12 +79,29 @@ class Gate:
         origin = headers.get("origin")
         if origin is None or origin in self._origins:
             return
-        if urlsplit(origin).netloc != headers.get("host"):
+        if origin.partition("://")[2] != headers.get("host"):
             raise Problem(
                 ProblemCode.FORBIDDEN,
                 f"origin {origin[:100]!r} is not allowed",
                 hint="the operator can list it in GROVE_ALLOWED_ORIGINS",
             )
+
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        """Refuse names that lead a browser here from a page elsewhere (DNS rebinding).
+
+        Without keys, on loopback, the name is all that tells such a page from the user's own.
+        """
+        if not self._guards_hosts:
+            return
+        host = headers.get("host", "")
+        name = _host_name(host)
+        if name not in self._hosts and not is_loopback(name):
+            raise Problem(
+                ProblemCode.FORBIDDEN,
+                f"host {host[:100]!r} is not one of this server's",
+                hint="the operator can list it in GROVE_ALLOWED_HOSTS, or set GROVE_API_KEYS",
+            )
+        self.check_origin(headers)
 
     def _name_of(self, credential: str) -> str | None:
         if not credential.startswith(_TOKEN_PREFIX):
@@ -87,6 +114,13 @@ class Gate:
 
     def _signature(self, body: str) -> str:
         return hmac.new(self._secret, body.encode(), hashlib.sha256).hexdigest()
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _credential(headers: Mapping[str, str], subprotocols: Iterable[str]) -> str | None:

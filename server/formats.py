@@ -5,14 +5,15 @@ from typing import Final, Literal, TypeVar
 
 from server.problems import Problem, ProblemCode
 
-AudioFormat = Literal["wav", "flac", "ogg", "raw"]
+AudioFormat = Literal["wav", "flac", "ogg", "raw", "l16"]
 TokenFormat = Literal["grv", "json", "npy"]
 
 AUDIO_MEDIA_TYPES: Final[dict[AudioFormat, str]] = {
     "wav": "audio/wav",
     "flac": "audio/flac",
     "ogg": "audio/ogg",
-    "raw": "audio/L16",
+    "raw": "audio/pcm",
+    "l16": "audio/L16",
 }
 TOKEN_MEDIA_TYPES: Final[dict[TokenFormat, str]] = {
     "grv": "application/vnd.grove.grv",

@@ -15,10 +15,13 @@ from types import FrameType
 import structlog
 import uvicorn
 
+from codec.errors import ConfigError
 from server.app import create_app
+from server.doorway import Doorway, protocol_at, raise_descriptor_limit
 from server.line import LineProtocol
 from server.logs import set_up_logs
 from server.models import LoadModel, load_model
+from server.problems import ProblemCode
 from server.relay import worker_socket
 from server.service import Service
 from server.settings import Settings
@@ -50,6 +53,7 @@ def serve(settings: Settings, load: LoadModel = load_model) -> int:
 def run_worker(settings: Settings, load: LoadModel, listener: socket.socket) -> int:
     """Serve in this process."""
     set_up_logs(settings)
+    raise_descriptor_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     if parent := parent_process():
         threading.Thread(target=_stop_with, args=(parent.sentinel,), daemon=True).start()
@@ -65,8 +69,15 @@ def run_worker(settings: Settings, load: LoadModel, listener: socket.socket) -> 
 
 def make_server(settings: Settings, load: LoadModel = load_model) -> "DrainingServer":
     """Return the server of one process, not yet running."""
+    app = create_app(settings, load)
+
+    def count(code: ProblemCode) -> None:
+        if (service := _service_in(app)) is not None:
+            service.metrics.rejected.labels(code.value).inc()
+
     config = uvicorn.Config(
-        create_app(settings, load),
+        app,
+        http=protocol_at(Doorway(settings, count)),
         ws=LineProtocol,
         ws_max_size=settings.max_message_bytes,
         # Audio does not shrink, and compressing it would cost more than coding it.
@@ -83,9 +94,22 @@ def make_server(settings: Settings, load: LoadModel = load_model) -> "DrainingSe
 
 
 class DrainingServer(uvicorn.Server):
-    """Drains at the first signal, stops at the second."""
+    """Drains at the first signal, stops at the second; SIGHUP reads the keys again."""
 
     _drain: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.read_keys)
+
+    def read_keys(self) -> None:
+        if (service := self._service()) is None:
+            return
+        try:
+            _log.info("keys_read", keys=service.gate.read_keys())
+        except ConfigError as error:
+            _log.error("keys_not_read", error=str(error))  # those known so far stay
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         service = self._service()
@@ -106,8 +130,12 @@ class DrainingServer(uvicorn.Server):
             return None
         app = self.config.app
         assert not isinstance(app, str)
-        service = getattr(getattr(app, "state", None), "service", None)
-        return service if isinstance(service, Service) else None
+        return _service_in(app)
+
+
+def _service_in(app: object) -> Service | None:
+    service = getattr(getattr(app, "state", None), "service", None)
+    return service if isinstance(service, Service) else None
 
 
 def _listener(settings: Settings) -> socket.socket:

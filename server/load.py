@@ -18,11 +18,9 @@ import uvloop
 
 from codec.pcm import encode_pcm
 from server.protocol import (
-    KIND_AUDIO,
+    LEAST_HEAD_BYTES,
     ModelInfo,
-    PacketHeader,
-    pack_header,
-    unpack_header,
+    audio_head,
 )
 
 _LATE_MS: Final = 100.0
@@ -92,6 +90,7 @@ class _LoadStream(asyncio.Protocol):
         self._is_open = False
         self._sent_s: list[float] = []
         self._heard = 0
+        self._samples = 0
         self._frames = 0
         self._hop = 0
         self._hop_s = 0.0
@@ -100,8 +99,10 @@ class _LoadStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
+        host, port = self._transport.get_extra_info("peername")[:2]
+        named = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._transport.write(
-            f"GET {self._path} HTTP/1.1\r\nHost: load\r\nUpgrade: websocket\r\n"
+            f"GET {self._path} HTTP/1.1\r\nHost: {named}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
@@ -177,7 +178,7 @@ class _LoadStream(asyncio.Protocol):
     def _send_frame(self, due_s: float) -> None:
         frame, size = len(self._sent_s), 2 * self._hop
         offset = frame * size % len(self._audio)
-        header = pack_header(PacketHeader(frame, 0, 0, 0, KIND_AUDIO))
+        header = audio_head(frame)
         now_s = time.perf_counter()
         self._sent_s.append(now_s)
         self._findings.lateness_ms.append((now_s - due_s) * 1000)
@@ -185,9 +186,9 @@ class _LoadStream(asyncio.Protocol):
 
     def _on_audio(self, packet: bytes) -> None:
         now_s = time.perf_counter()
-        header = unpack_header(packet)
+        self._samples += (len(packet) - LEAST_HEAD_BYTES) // 2
         # The delay makes a frame's output end before the frame's own end.
-        done = -(-(header.index + header.count) // self._hop)
+        done = -(-self._samples // self._hop)
         while self._heard < min(done, len(self._sent_s)):
             self._findings.latencies_ms.append((now_s - self._sent_s[self._heard]) * 1000)
             self._heard += 1

@@ -108,6 +108,27 @@ class ServiceMetrics:
         self.request_seconds = Histogram(
             "grove_request_seconds", "Time of REST requests", ["route"], registry=self.registry
         )
+        self.loop_lag = Histogram(
+            "grove_loop_lag_seconds",
+            "How late the event loop is",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.jobs_queued = Gauge(
+            "grove_jobs_queued", "Jobs waiting", registry=self.registry, multiprocess_mode="livemax"
+        )
+        self.job_bytes = Gauge(
+            "grove_job_bytes",
+            "Inputs and results of jobs",
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self.job_disk_free_bytes = Gauge(
+            "grove_job_disk_free_bytes",
+            "Free on the disk that jobs are kept on",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
         self.jobs = Counter("grove_jobs_total", "Jobs ended", ["state"], registry=self.registry)
 
 

@@ -1,63 +1,88 @@
 """Replies as they are computed: samples as an audio file, tokens as container, JSON or npy."""
 
-import asyncio
 import io
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from typing import assert_never
 
 import msgspec
 import numpy as np
 
-from codec.audio_writer import AudioOutput, FlacOutput, OggOutput, RawOutput, WavOutput, open_writer
+from codec.audio_writer import RawOutput, WavOutput, open_writer
 from codec.config import CodecSpec
 from codec.container_header import ContainerHeader
 from codec.container_write import ContainerWriter
+from server.bulk import EngineError
 from server.formats import AudioFormat, TokenFormat
-from server.work import F32, I64, U16, Stepped
-
-
-class ChunkSink(io.BytesIO):
-    """Bytes that a writer made, taken away piece by piece."""
-
-    def take(self) -> bytes:
-        data = self.getvalue()
-        self.seek(0)
-        self.truncate()
-        return data
+from server.sandbox import END, SAMPLES, WriteAudio
+from server.sandbox_audio import ChunkSink
+from server.sandbox_pool import SandboxDied, SandboxPool
+from server.work import F32, U16, Stepped
 
 
 async def audio_chunks(
-    blocks: AsyncIterator[F32], audio_format: AudioFormat, sample_rate_hz: int, samples: int | None
+    blocks: AsyncIterator[F32],
+    audio_format: AudioFormat,
+    sample_rate_hz: int,
+    samples: int | None,
+    pool: SandboxPool,
 ) -> AsyncIterator[bytes]:
     """Yield the bytes of an audio file of `samples` samples (None where nobody knows yet)."""
+    match audio_format:
+        case "wav":
+            made = _plain(blocks, WavOutput(), sample_rate_hz, samples)
+        case "raw":
+            made = _plain(blocks, RawOutput(), sample_rate_hz, samples)
+        case "l16":
+            made = _big_endian(_plain(blocks, RawOutput(), sample_rate_hz, samples))
+        case "flac" | "ogg":
+            made = _compressed(blocks, WriteAudio(audio_format, sample_rate_hz, samples), pool)
+        case _:
+            assert_never(audio_format)
+    async for data in made:
+        yield data
+
+
+async def _plain(
+    blocks: AsyncIterator[F32],
+    output: WavOutput | RawOutput,
+    sample_rate_hz: int,
+    samples: int | None,
+) -> AsyncIterator[bytes]:
+    """Rounding samples takes less than handing them to another process."""
     sink = ChunkSink()
-    with ExitStack() as stack:
-        # Opus takes long enough per block to be felt by live sessions, if it ran on the event loop.
-        writer = await asyncio.to_thread(
-            stack.enter_context,
-            open_writer(sink, _output(audio_format), sample_rate_hz, samples=samples),
-        )
+    with open_writer(sink, output, sample_rate_hz, samples=samples) as writer:
         async for block in blocks:
-            await asyncio.to_thread(writer.write, block[:, None])
+            writer.write(block[:, None])
             if data := sink.take():
                 yield data
     if data := sink.take():
         yield data
 
 
-def _output(audio_format: AudioFormat) -> AudioOutput:
-    match audio_format:
-        case "wav":
-            return WavOutput()
-        case "flac":
-            return FlacOutput()
-        case "ogg":
-            return OggOutput()
-        case "raw":
-            return RawOutput()
-        case _:
-            assert_never(audio_format)
+async def _big_endian(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield np.frombuffer(chunk, "<i2").astype(">i2").tobytes()
+
+
+async def _compressed(
+    blocks: AsyncIterator[F32], order: WriteAudio, pool: SandboxPool
+) -> AsyncIterator[bytes]:
+    """Encoders take long enough to be felt by live streams, and some abort when left early."""
+    async with pool.open("output", order) as conversation:
+        try:
+            _, data = await conversation.hear()
+            async for block in blocks:
+                if data:
+                    yield data
+                await conversation.say(SAMPLES, block.astype(np.float32, copy=False).tobytes())
+                _, data = await conversation.hear()
+            await conversation.say(END)
+            yield data
+            _, data = await conversation.hear()
+        except SandboxDied as error:
+            raise EngineError(f"the audio could not be written: {error}") from None
+    if data:
+        yield data
 
 
 class TokenFileInfo(msgspec.Struct, frozen=True):
@@ -155,21 +180,3 @@ def token_writer(
             return NpyTokens(spec, levels)
         case _:
             assert_never(token_format)
-
-
-class TokenDocument(msgspec.Struct, frozen=True):
-    """What `/v1/decode` reads of the JSON form."""
-
-    codes: list[list[int]]
-    levels: list[int] | None = None
-    samples: int | None = None
-    sha256: str | None = None
-
-
-def levels_of_rows(codes: U16, spec: CodecSpec) -> tuple[U16, I64]:
-    """Return plain codes [T, n] as [T, K], and the levels that n codes are."""
-    frames, used = codes.shape
-    by_codes = {spec.codes_at(level): level for level in range(1, spec.levels + 1)}
-    wide = np.zeros((frames, len(spec.code_sizes)), np.uint16)
-    wide[:, :used] = codes
-    return wide, np.full(frames, by_codes[used], np.int64)

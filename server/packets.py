@@ -4,13 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from codec.bitstream import pack_frames, pack_packet, packed_bytes, unpack_frames
 from codec.config import CodecSpec
+from codec.errors import BitstreamError
 from codec.pcm import OutputEncoding
 from server.outbox import Message
 from server.protocol import (
-    HEADER_BYTES,
-    KIND_AUDIO,
-    KIND_TOKENS,
     MAX_LOST_FRAMES,
     AudioOut,
     Encoding,
@@ -18,8 +17,9 @@ from server.protocol import (
     PacketHeader,
     SessionError,
     TokensOut,
+    audio_head,
     encode_message,
-    pack_header,
+    tokens_head,
 )
 from server.work import I64, U16
 
@@ -32,19 +32,23 @@ PCM_ENCODINGS: dict[Encoding, OutputEncoding] = {
 
 
 def audio_message(is_json: bool, message: AudioOut) -> Message:
-    if is_json:
-        return encode_message(message)
-    header = PacketHeader(message.sequence, message.index, message.count, 0, KIND_AUDIO)
-    return pack_header(header) + message.data
+    return encode_message(message) if is_json else audio_head(message.sequence) + message.data
 
 
-def tokens_message(is_json: bool, message: TokensOut) -> Message:
+def tokens_message(spec: CodecSpec, is_json: bool, header: PacketHeader, codes: U16) -> Message:
+    """Return codes [count, K]: packed to the bit, or in JSON as 16-bit numbers."""
     if is_json:
-        return encode_message(message)
-    header = PacketHeader(
-        message.sequence, message.index, message.count, message.levels, KIND_TOKENS
+        data = codes[:, : spec.codes_at(header.levels)].tobytes()
+        return encode_message(
+            TokensOut(header.sequence, header.index, header.count, header.levels, data)
+        )
+    # One frame is by far the most common packet, and has a quicker way.
+    packed = (
+        pack_packet(spec, codes[0], header.levels)
+        if header.count == 1
+        else pack_frames(spec, codes, header.levels)
     )
-    return pack_header(header) + message.data
+    return tokens_head(header.sequence, header.levels, header.count) + packed
 
 
 def level_runs(levels: I64) -> list[tuple[int, int]]:
@@ -55,22 +59,31 @@ def level_runs(levels: I64) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in pairwise(edges) if stop > start]
 
 
-def unpack_codes(spec: CodecSpec, header: PacketHeader, payload: bytes | memoryview) -> U16:
+def unpack_codes(
+    spec: CodecSpec, header: PacketHeader, payload: bytes | memoryview, is_json: bool
+) -> U16:
     """Return codes [count, K] of a token packet, zero above its levels."""
     if header.levels > spec.levels:
         raise SessionError(
             ErrorCode.BAD_TOKENS, f"levels are {header.levels}, the model has {spec.levels}"
         )
-    used = spec.codes_at(header.levels)
     if header.levels == 0:
         check_lost(header.count)
+    used = spec.codes_at(header.levels)
     expected = 2 * used * header.count
+    if not is_json:
+        expected = packed_bytes(spec, header.count, header.levels)
     if len(payload) != expected:
         raise SessionError(
             ErrorCode.BAD_PACKET,
-            f"{header.count} frames of {used} codes take {expected} bytes behind the "
-            f"{HEADER_BYTES} of the header, got {len(payload)}",
+            f"{header.count} frames of {used} codes take {expected} bytes behind the header, "
+            f"got {len(payload)}",
         )
+    if not is_json:
+        try:
+            return unpack_frames(spec, bytes(payload), header.count, header.levels)
+        except BitstreamError as error:
+            raise SessionError(ErrorCode.BAD_TOKENS, str(error)) from error
     codes = np.zeros((header.count, len(spec.code_sizes)), np.uint16)
     codes[:, :used] = np.frombuffer(payload, "<u2").reshape(header.count, used)
     largest = codes.max(axis=0, initial=0)

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from codec.audio import ALLOW_TRUNCATED_HINT
 from codec.errors import BitstreamError, CodecError, ModelMismatchError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -24,13 +25,17 @@ class ProblemCode(Enum):
     CONFLICT = "conflict"
     LENGTH_REQUIRED = "length_required"
     BODY_TOO_LARGE = "body_too_large"
+    URL_TOO_LONG = "url_too_long"
     UNSUPPORTED_MEDIA = "unsupported_media"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     INVALID_PARAMETER = "invalid_parameter"
     BAD_CONTENT = "bad_content"
+    UPGRADE_REQUIRED = "upgrade_required"
+    HEADERS_TOO_LARGE = "headers_too_large"
     TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL_ERROR = "internal_error"
     OVERLOADED = "overloaded"
+    INSUFFICIENT_STORAGE = "insufficient_storage"
 
     @property
     def status(self) -> int:
@@ -48,14 +53,22 @@ _STATUSES: Final[dict[ProblemCode, int]] = {
     ProblemCode.CONFLICT: 409,
     ProblemCode.LENGTH_REQUIRED: 411,
     ProblemCode.BODY_TOO_LARGE: 413,
+    ProblemCode.URL_TOO_LONG: 414,
     ProblemCode.UNSUPPORTED_MEDIA: 415,
     ProblemCode.RANGE_NOT_SATISFIABLE: 416,
     ProblemCode.INVALID_PARAMETER: 422,
     ProblemCode.BAD_CONTENT: 422,
+    ProblemCode.UPGRADE_REQUIRED: 426,
     ProblemCode.TOO_MANY_REQUESTS: 429,
+    ProblemCode.HEADERS_TOO_LARGE: 431,
     ProblemCode.INTERNAL_ERROR: 500,
     ProblemCode.OVERLOADED: 503,
+    ProblemCode.INSUFFICIENT_STORAGE: 507,
 }
+
+
+# They name options of the command line, which a request does not have.
+_LOCAL_HINTS: Final = (ALLOW_TRUNCATED_HINT,)
 
 
 class Problem(CodecError):  # noqa: N818 - RFC 9457's word
@@ -66,11 +79,14 @@ class Problem(CodecError):  # noqa: N818 - RFC 9457's word
         code: ProblemCode,
         message: str,
         hint: str | None = None,
+        *,
         pointer: str | None = None,
         retry_after_seconds: int | None = None,
+        left_bytes: int | None = None,
     ) -> None:
         super().__init__(message, hint)
         self.code = code
+        self.left_bytes = left_bytes
         self.pointer = pointer
         self.retry_after_seconds = retry_after_seconds
 
@@ -86,6 +102,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str
     pointer: str | None = None
     hint: str | None = None
+    left_bytes: int | None = None
 
 
 def problem_of(error: CodecError) -> Problem:
@@ -94,11 +111,12 @@ def problem_of(error: CodecError) -> Problem:
         case Problem():
             return error
         case ModelMismatchError():
-            return Problem(ProblemCode.CONFLICT, str(error), error.hint)
+            return Problem(ProblemCode.CONFLICT, str(error))
         case BitstreamError():
             return Problem(ProblemCode.BAD_CONTENT, str(error), error.hint)
         case _:
-            return Problem(ProblemCode.BAD_CONTENT, str(error), error.hint)
+            hint = None if error.hint in _LOCAL_HINTS else error.hint
+            return Problem(ProblemCode.BAD_CONTENT, str(error), hint)
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:
@@ -111,6 +129,7 @@ def problem_response(problem: Problem, request_id: str) -> Response:
         request_id=request_id,
         pointer=problem.pointer,
         hint=problem.hint,
+        left_bytes=problem.left_bytes,
     )
     headers = {}
     if problem.retry_after_seconds is not None:

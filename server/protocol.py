@@ -1,6 +1,5 @@
 """Messages, packets, errors and close codes of PROTOCOL.md, without any I/O."""
 
-import struct
 from enum import Enum
 from typing import Final, Literal, get_args
 
@@ -8,7 +7,8 @@ import msgspec
 
 from codec.errors import CodecError
 
-HEADER_BYTES: Final = 16
+LEAST_HEAD_BYTES: Final = 2
+MAX_PACKET_FRAMES: Final = (1 << 14) - 1
 KIND_AUDIO: Final = 1
 KIND_TOKENS: Final = 2
 MAX_LOST_FRAMES: Final = 1500
@@ -21,7 +21,7 @@ Mode = Literal["encode", "decode", "transcode"]
 Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Pace = Literal["realtime", "file"]
 
-_HEADER: Final = struct.Struct("<IIII")
+_TOKENS_BIT: Final = 0x80
 
 
 class ErrorCode(Enum):
@@ -101,8 +101,18 @@ class SessionError(CodecError):
 # --- packets ------------------------------------------------------------------------------
 
 
+class PacketHead(msgspec.Struct, frozen=True, gc=False):
+    """The 2 to 4 bytes before each payload, and where that starts. Of audio, only the sequence."""
+
+    kind: int
+    low_sequence: int
+    levels: int
+    count: int
+    size_bytes: int
+
+
 class PacketHeader(msgspec.Struct, frozen=True, gc=False):
-    """The 16 bytes before each payload."""
+    """What either subprotocol says of a payload."""
 
     sequence: int
     index: int
@@ -111,22 +121,50 @@ class PacketHeader(msgspec.Struct, frozen=True, gc=False):
     kind: int
 
 
-def unpack_header(packet: bytes) -> PacketHeader:
-    """Return the header of a packet; the payload starts at HEADER_BYTES."""
-    if len(packet) < HEADER_BYTES:
+def audio_head(sequence: int) -> bytes:
+    return bytes((0, sequence & 0xFF))
+
+
+def tokens_head(sequence: int, levels: int, count: int) -> bytes:
+    """Return the bytes before `count` frames of `levels` levels."""
+    assert 0 <= count <= MAX_PACKET_FRAMES, f"{count} frames in a packet"
+    if count < 0x80:
+        return bytes((_TOKENS_BIT | levels, sequence & 0xFF, count))
+    return bytes((_TOKENS_BIT | levels, sequence & 0xFF, 0x80 | count & 0x7F, count >> 7))
+
+
+def unpack_head(packet: bytes) -> PacketHead:
+    """Return the head of a packet."""
+    if len(packet) < LEAST_HEAD_BYTES:
         raise SessionError(
             ErrorCode.BAD_PACKET,
-            f"a packet has at least {HEADER_BYTES} bytes, got {len(packet)}",
+            f"a packet has at least {LEAST_HEAD_BYTES} bytes, got {len(packet)}",
         )
-    sequence, index, count, flags = _HEADER.unpack_from(packet)
-    if flags >> 16:
-        raise SessionError(ErrorCode.BAD_PACKET, f"flags are {flags:#x}, bits 16 to 31 must be 0")
-    return PacketHeader(sequence, index, count, flags & 0xFF, flags >> 8)
+    first, low = packet[0], packet[1]
+    if first == 0:
+        return PacketHead(KIND_AUDIO, low, 0, 0, LEAST_HEAD_BYTES)
+    if not first & _TOKENS_BIT:
+        raise SessionError(
+            ErrorCode.BAD_PACKET, f"a packet starts with {first:#04x}, expected 0 or bit 7 set"
+        )
+    count = _count(packet)
+    return PacketHead(KIND_TOKENS, low, first & 0x7F, count, 3 if packet[2] < 0x80 else 4)
 
 
-def pack_header(header: PacketHeader) -> bytes:
-    flags = header.kind << 8 | header.levels
-    return _HEADER.pack(header.sequence, header.index, header.count, flags)
+def _count(packet: bytes) -> int:
+    """Return a number whose lower 7 bits come first; the top bit says that a byte follows."""
+    size = 4 if len(packet) > 2 and packet[2] >= 0x80 else 3
+    if len(packet) < size or (size == 4 and packet[3] >= 0x80):
+        raise SessionError(
+            ErrorCode.BAD_PACKET,
+            f"a count of frames of one or two bytes is missing in {packet[:4]!r}",
+        )
+    return packet[2] if size == 3 else packet[2] & 0x7F | packet[3] << 7
+
+
+def full_sequence(low: int, expected: int) -> int:
+    """Return the number nearest to the expected one that ends in these 8 bits."""
+    return expected + ((low - expected + 0x80) & 0xFF) - 0x80
 
 
 # --- control messages from the client -----------------------------------------------------
@@ -224,6 +262,7 @@ class SessionCreated(_FromServer, frozen=True, tag="session.created"):
     channels: int
     levels: int
     pace: Pace
+    frames_per_packet: int
     subprotocol: str
     model: ModelInfo
     delay: Delay

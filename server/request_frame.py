@@ -2,14 +2,14 @@
 
 import secrets
 import time
-from collections.abc import MutableMapping
-from typing import Any
+from typing import Final
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +19,8 @@ from server.service import Service
 
 _log = structlog.get_logger("request")
 _MAX_ID_CHARS = 64
+# What nginx calls it; nobody is there to be told.
+CLIENT_LEFT: Final = 499
 
 
 class RequestFrame:
@@ -38,42 +40,79 @@ class RequestFrame:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        await self._framed(scope, receive, send, request_id)
-
-    async def _framed(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        service: Service = scope["app"].state.service
-        started_s = time.monotonic()
-        status = 500
-
-        async def send_framed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault("Codec-Model", service.shelf.default.label)
-            await send(message)
-
+        if scope["method"] == "HEAD":
+            # The server lets no body out; what a GET would say is what is asked for.
+            scope = {**scope, "method": "GET"}
+        frame = _Frame(scope["app"].state.service, scope, receive, send, request_id)
         try:
-            await self._app(scope, receive, send_framed)
+            frame.service.gate.check_host(Headers(scope=scope))
+            await self._app(scope, frame.receive, frame.send)
+        except Problem as problem:
+            frame.service.metrics.rejected.labels(problem.code.value).inc()
+            await problem_response(problem, request_id)(scope, frame.receive, frame.send)
         finally:
-            _count(service, scope, status, time.monotonic() - started_s)
+            frame.count()
 
 
-def _count(service: Service, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
-    # The route's template and not the path: paths hold job ids, and a metric must stay small.
-    route = getattr(scope.get("route"), "path", "other")
-    service.metrics.requests.labels(route, scope["method"], str(status)).inc()
-    service.metrics.request_seconds.labels(route).observe(seconds)
-    if route not in ("/health", "/live", "/ready", "/metrics"):
-        _log.info(
-            "request",
-            method=scope["method"],
-            route=route,
-            status=status,
-            seconds=round(seconds, 4),
-        )
+class _Frame:
+    """One request: what is added to its reply, and what is noted of it."""
+
+    def __init__(
+        self, service: Service, scope: Scope, receive: Receive, send: Send, request_id: str
+    ) -> None:
+        self.service = service
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._request_id = request_id
+        self._started_s = time.monotonic()
+        self._status = 500
+        self._has_ended = False
+        self._has_left = False
+        self._bytes_in = 0
+        self._bytes_out = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._has_left = self._has_left or not self._has_ended
+        self._bytes_in += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._request_id
+            headers["X-Content-Type-Options"] = "nosniff"
+            headers.setdefault("Codec-Model", self.service.shelf.default.label)
+        elif message["type"] == "http.response.body":
+            self._bytes_out += len(message.get("body", b""))
+            self._has_ended = not message.get("more_body", False)
+        await self._send(message)
+
+    def count(self) -> None:
+        # The route's template and not the path: paths hold job ids, and a metric must stay small.
+        route = getattr(self._scope.get("route"), "path", "other")
+        status = CLIENT_LEFT if self._has_left and not self._has_ended else self._status
+        seconds = time.monotonic() - self._started_s
+        metrics = self.service.metrics
+        metrics.requests.labels(route, self._scope["method"], str(status)).inc()
+        metrics.request_seconds.labels(route).observe(seconds)
+        if route not in ("/health", "/live", "/ready", "/metrics"):
+            state = self._scope.get("state", {})
+            client = self._scope.get("client")
+            _log.info(
+                "request",
+                method=self._scope["method"],
+                route=route,
+                status=status,
+                seconds=round(seconds, 4),
+                caller=state.get("caller"),
+                address=client[0] if client else None,
+                bytes_in=self._bytes_in,
+                bytes_out=self._bytes_out,
+            )
 
 
 def _request_id(scope: Scope) -> str:
@@ -91,6 +130,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(CodecError, _on_codec_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_left)
     app.add_exception_handler(Exception, _on_fault)
 
 
@@ -124,6 +164,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     return response
+
+
+async def _on_left(request: Request, error: Exception) -> Response:  # noqa: ARG001 - a handler
+    return Response(status_code=CLIENT_LEFT)
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:

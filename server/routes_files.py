@@ -1,43 +1,28 @@
 """`/v1/encode`, `/v1/decode`, `/v1/transcode`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from codec.resample import MAX_RATE_HZ, MIN_RATE_HZ
 from server.api_docs import AUDIO_BODY, AUDIO_REPLY, TOKENS_BODY, TOKENS_REPLY, problem_replies
 from server.auth import Caller
 from server.files import Progress
-from server.formats import AudioFormat, TokenFormat, audio_format, token_format
+from server.formats import audio_format, token_format
 from server.models import Model
 from server.problems import Problem, ProblemCode
-from server.service import Service, caller_of, service_of
-from server.transfer import (
-    Operation,
-    Transfer,
-    check_kind,
-    find_token_model,
-    transfer_chunks,
-)
+from server.queries import DecodeQuery, EncodeQuery, ModelQuery, TranscodeQuery, with_fields
+from server.service import caller_of, service_of
+from server.transfer import OpenTransfer, Transfer, open_transfer
 from server.upload import received_body
 
 router = APIRouter(prefix="/v1", tags=["files"])
 
-Levels = Annotated[
-    int | None, Query(ge=1, description="bitrate, in kbps for grove-24k", examples=[6])
-]
-ModelName = Annotated[str | None, Query(description="name, name@version or sha256 prefix")]
-Rate = Annotated[
-    int | None,
-    Query(
-        ge=MIN_RATE_HZ, le=MAX_RATE_HZ, description="sample rate of the reply", examples=[24_000]
-    ),
-]
 CallerParam = Annotated[Caller, Depends(caller_of)]
+_Q = TypeVar("_Q", bound=ModelQuery)
+_MOST_HEADER_CHARS = 500
 
 
 @router.post(
@@ -48,25 +33,23 @@ CallerParam = Annotated[Caller, Depends(caller_of)]
     openapi_extra=AUDIO_BODY,
 )
 async def encode(
-    request: Request,
-    caller: CallerParam,
-    *,
-    levels: Levels = None,
-    model: ModelName = None,
-    format: TokenFormat | None = None,  # noqa: A002 - the name of the query parameter
+    request: Request, caller: CallerParam, query: Annotated[EncodeQuery, Query()]
 ) -> Response:
     service = service_of(request)
-    chosen = service.find_model(model)
-    transfer = Transfer(
-        operation="encode",
-        model=chosen,
-        levels=checked_levels(levels, chosen),
-        audio_format="wav",
-        token_format=token_format(format, request.headers.get("accept")),
-        sample_rate_hz=chosen.spec.sample_rate_hz,
-        max_seconds=service.settings.max_audio_seconds,
-    )
-    return await _reply(request, service, caller, transfer)
+
+    def transfer(query: EncodeQuery) -> Transfer:
+        chosen = service.find_model(query.model)
+        return Transfer(
+            operation="encode",
+            model=chosen,
+            levels=checked_levels(query.levels, chosen),
+            audio_format="wav",
+            token_format=token_format(query.format, request.headers.get("accept")),
+            sample_rate_hz=chosen.spec.sample_rate_hz,
+            max_seconds=service.settings.max_audio_seconds,
+        )
+
+    return await _reply(request, caller, query, transfer)
 
 
 @router.post(
@@ -77,26 +60,23 @@ async def encode(
     openapi_extra=AUDIO_BODY,
 )
 async def transcode(
-    request: Request,
-    caller: CallerParam,
-    *,
-    levels: Levels = None,
-    model: ModelName = None,
-    format: AudioFormat | None = None,  # noqa: A002 - the name of the query parameter
-    sample_rate: Rate = None,
+    request: Request, caller: CallerParam, query: Annotated[TranscodeQuery, Query()]
 ) -> Response:
     service = service_of(request)
-    chosen = service.find_model(model)
-    transfer = Transfer(
-        operation="transcode",
-        model=chosen,
-        levels=checked_levels(levels, chosen),
-        audio_format=audio_format(format, request.headers.get("accept")),
-        token_format="grv",
-        sample_rate_hz=sample_rate or chosen.spec.sample_rate_hz,
-        max_seconds=service.settings.max_audio_seconds,
-    )
-    return await _reply(request, service, caller, transfer)
+
+    def transfer(query: TranscodeQuery) -> Transfer:
+        chosen = service.find_model(query.model)
+        return Transfer(
+            operation="transcode",
+            model=chosen,
+            levels=checked_levels(query.levels, chosen),
+            audio_format=audio_format(query.format, request.headers.get("accept")),
+            token_format="grv",
+            sample_rate_hz=query.sample_rate or chosen.spec.sample_rate_hz,
+            max_seconds=service.settings.max_audio_seconds,
+        )
+
+    return await _reply(request, caller, query, transfer)
 
 
 @router.post(
@@ -107,25 +87,24 @@ async def transcode(
     openapi_extra=TOKENS_BODY,
 )
 async def decode(
-    request: Request,
-    caller: CallerParam,
-    *,
-    model: ModelName = None,
-    format: AudioFormat | None = None,  # noqa: A002 - the name of the query parameter
-    sample_rate: Rate = None,
+    request: Request, caller: CallerParam, query: Annotated[DecodeQuery, Query()]
 ) -> Response:
     service = service_of(request)
-    chosen = service.find_model(model)
-    transfer = Transfer(
-        operation="decode",
-        model=chosen,
-        levels=chosen.spec.levels,
-        audio_format=audio_format(format, request.headers.get("accept")),
-        token_format="grv",
-        sample_rate_hz=sample_rate or chosen.spec.sample_rate_hz,
-        max_seconds=service.settings.max_audio_seconds,
-    )
-    return await _reply(request, service, caller, transfer, asked=chosen if model else None)
+
+    def transfer(query: DecodeQuery) -> Transfer:
+        chosen = service.find_model(query.model)
+        return Transfer(
+            operation="decode",
+            model=chosen,
+            levels=chosen.spec.levels,
+            audio_format=audio_format(query.format, request.headers.get("accept")),
+            token_format="grv",
+            sample_rate_hz=query.sample_rate or chosen.spec.sample_rate_hz,
+            max_seconds=service.settings.max_audio_seconds,
+            conceals_damage=query.damage == "conceal",
+        )
+
+    return await _reply(request, caller, query, transfer)
 
 
 def checked_levels(levels: int | None, model: Model) -> int:
@@ -138,48 +117,54 @@ def checked_levels(levels: int | None, model: Model) -> int:
     return model.spec.levels if levels is None else levels
 
 
-def settled(
-    operation: Operation, transfer: Transfer, path: Path, service: Service, asked: Model | None
-) -> Transfer:
-    """Look at the file itself: its kind, and for tokens the model that made them."""
-    check_kind(path, operation)
-    if operation != "decode":
-        return transfer
-    model = find_token_model(path, service.shelf, asked)
-    return transfer.with_model(model)
-
-
 async def _reply(
-    request: Request,
-    service: Service,
-    caller: Caller,
-    transfer: Transfer,
-    asked: Model | None = None,
+    request: Request, caller: Caller, query: _Q, transfer_of: Callable[[_Q], Transfer]
 ) -> Response:
     """Answer once the first bytes are there: until then anything wrong gets its own status."""
+    service = service_of(request)
+    transfer_of(query)  # what is wrong with the query need not wait for the body
+    who, progress = caller.identity, Progress()
+    service.allowances.check(who)
     stack = AsyncExitStack()
     try:
         stack.enter_context(service.admission.request(caller))
-        path = await stack.enter_async_context(received_body(request, service.settings))
-        transfer = settled(transfer.operation, transfer, path, service, asked)
-        chunks = transfer_chunks(transfer, path, service.machinery, Progress())
-        stack.push_async_callback(chunks.aclose)
+        body = await stack.enter_async_context(received_body(request, service.settings))
+        service.allowances.use(who, size_bytes=body.path.stat().st_size)
+        stack.callback(lambda: service.allowances.use(who, seconds=progress.seconds))
+        asked = with_fields(query, body.fields)
+        opened = await stack.enter_async_context(
+            open_transfer(
+                transfer_of(asked),
+                body.path,
+                service.machinery,
+                service.find_model(asked.model) if asked.model else None,
+                progress,
+            )
+        )
         first = b""
-        async for first in chunks:
+        async for first in opened.chunks:
             if first:
                 break
     except BaseException:
         await stack.aclose()
         raise
+    return StreamingResponse(
+        _continued(stack, first, opened.chunks),
+        headers=_headers(opened) | service.allowances.headers(who),
+        media_type=opened.transfer.media_type,
+    )
+
+
+def _headers(opened: OpenTransfer) -> dict[str, str]:
+    transfer = opened.transfer
     headers = {
         "Codec-Model": transfer.model.label,
         "Content-Disposition": f'attachment; filename="grove.{transfer.extension}"',
     }
-    return StreamingResponse(
-        _continued(stack, first, chunks),
-        headers=headers,
-        media_type=transfer.media_type,
-    )
+    if opened.damage:
+        said = "; ".join(opened.damage).encode("ascii", "replace").decode()
+        headers["Codec-Damage"] = said[:_MOST_HEADER_CHARS]
+    return headers
 
 
 async def _continued(

@@ -1,5 +1,7 @@
 """What operators and browsers ask besides audio: health, models, metrics, tokens."""
 
+import sqlite3
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -9,9 +11,10 @@ from starlette.responses import Response
 from codec import __version__
 from codec.config import CodecSpec
 from server.admission import RETRY_AFTER_SECONDS
-from server.api_docs import problem_replies
+from server.api_docs import json_reply, problem_replies
 from server.auth import Caller
 from server.metrics import exposition
+from server.queries import no_query
 from server.service import caller_of, service_of
 
 router = APIRouter(tags=["operations"])
@@ -64,7 +67,12 @@ class Liveness(msgspec.Struct, frozen=True):
     ok: bool
 
 
-@router.get("/health", summary="What runs here", response_class=Response)
+@router.get(
+    "/health",
+    summary="What runs here",
+    response_class=Response,
+    responses={200: json_reply("What runs here", Health)},
+)
 async def health(request: Request) -> Response:
     service = service_of(request)
     admission = service.admission
@@ -83,13 +91,29 @@ async def health(request: Request) -> Response:
     )
 
 
-@router.get("/live", summary="Whether to restart this process", response_class=Response)
+@router.get(
+    "/live",
+    summary="Whether to restart this process",
+    response_class=Response,
+    responses={
+        200: json_reply("Whether to restart this process", Liveness),
+        503: json_reply("No", Liveness),
+    },
+)
 async def live(request: Request) -> Response:
     alive = service_of(request).engine.alive
     return _json(Liveness(alive), 200 if alive else 503)
 
 
-@router.get("/ready", summary="Whether to send work here", response_class=Response)
+@router.get(
+    "/ready",
+    summary="Whether to send work here",
+    response_class=Response,
+    responses={
+        200: json_reply("Whether to send work here", Liveness),
+        503: json_reply("No", Liveness),
+    },
+)
 async def ready(request: Request) -> Response:
     is_ready = service_of(request).is_ready
     response = _json(Liveness(is_ready), 200 if is_ready else 503)
@@ -98,22 +122,34 @@ async def ready(request: Request) -> Response:
     return response
 
 
-@router.get("/version", summary="The version", response_class=Response)
+@router.get(
+    "/version",
+    summary="The version",
+    response_class=Response,
+    responses={200: json_reply("The version", Version)},
+)
 async def version() -> Response:
     return _json(Version(__version__, 1))
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(request: Request) -> Response:
-    body, media_type = exposition(service_of(request).metrics)
+    service = service_of(request)
+    with suppress(sqlite3.Error, OSError):  # the rest must be seen just when the disk is in trouble
+        queued, used_bytes, free_bytes = await service.jobs.usage()
+        service.metrics.jobs_queued.set(queued)
+        service.metrics.job_bytes.set(used_bytes)
+        service.metrics.job_disk_free_bytes.set(free_bytes)
+    body, media_type = exposition(service.metrics)
     return Response(body, headers={"Content-Type": media_type})
 
 
 @router.get(
     "/v1/models",
     summary="The bundles served",
+    dependencies=[Depends(no_query)],
     response_class=Response,
-    responses=problem_replies("get"),
+    responses={200: json_reply("The bundles", ModelList), **problem_replies("get")},
 )
 async def models(
     request: Request,
@@ -127,8 +163,9 @@ async def models(
 @router.post(
     "/v1/tokens",
     summary="A short-lived token for a browser",
+    dependencies=[Depends(no_query)],
     response_class=Response,
-    responses=problem_replies("post"),
+    responses={200: json_reply("The token", TokenView), **problem_replies("post")},
 )
 async def tokens(request: Request) -> Response:
     service = service_of(request)

@@ -3,18 +3,21 @@
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Request, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
 from starlette.websockets import WebSocketDisconnect
 
 from codec.errors import CodecError
 from codec.resample import MAX_RATE_HZ, MIN_RATE_HZ
+from server.auth import Caller
 from server.connection import SocketConnection, line_of
 from server.models import Model
-from server.problems import problem_of, problem_response
+from server.problems import Problem, ProblemCode, problem_of, problem_response
 from server.protocol import (
     SUBPROTOCOL_BINARY,
     SUBPROTOCOL_JSON,
+    SUBPROTOCOL_KEY,
     Delay,
     Encoding,
     ErrorCode,
@@ -51,6 +54,7 @@ class StreamQuery(BaseModel):
     model: str | None = None
     pace: Pace = "realtime"
     heartbeat_ms: Annotated[int, Field(ge=0, le=60_000)] = 0
+    frames_per_packet: int = Field(1, ge=1, le=50)
     resume: str | None = None
     received: int = Field(0, ge=0)
 
@@ -62,6 +66,7 @@ async def stream(socket: WebSocket) -> None:
     offered = socket.scope.get("subprotocols", [])
     address = socket.client.host if socket.client else "unknown"
     try:
+        service.gate.check_host(socket.headers)
         service.gate.check_origin(socket.headers)
         caller = service.gate.caller(socket.headers, offered, address)
     except CodecError as error:
@@ -72,7 +77,7 @@ async def stream(socket: WebSocket) -> None:
         if (line := line_of(socket)) is not None:
             line.refused()
         return
-    subprotocol = next((p for p in offered if p in (SUBPROTOCOL_BINARY, SUBPROTOCOL_JSON)), None)
+    subprotocol = _chosen(offered)
     await socket.accept(subprotocol)
     is_json = subprotocol == SUBPROTOCOL_JSON
     try:
@@ -81,7 +86,7 @@ async def stream(socket: WebSocket) -> None:
             await relay(socket, service.settings, query.resume, query.received)
             return
         if query.resume is not None:
-            opened, connection = _resume(service, socket, query.resume, query.received, is_json)
+            opened, connection = _resume(service, socket, query, caller)
         else:
             settings, model = _settings(service, query, is_json)
             opened = service.streams.open(model, settings, caller)
@@ -103,6 +108,28 @@ async def stream(socket: WebSocket) -> None:
             close_code=opened.session.close_code,
             frames=opened.session.frames_out,
         )
+
+
+def _chosen(offered: list[str]) -> str | None:
+    """Return the subprotocol to answer with."""
+    known = next((name for name in offered if name in (SUBPROTOCOL_BINARY, SUBPROTOCOL_JSON)), None)
+    if known is not None or len(offered) != 1 or not offered[0].startswith(SUBPROTOCOL_KEY):
+        return known
+    # Browsers and Node fail a connection of which no offer was taken.
+    return offered[0]
+
+
+async def plain_request(request: Request) -> Response:
+    """Answer a request that asks for no WebSocket."""
+    problem = Problem(
+        ProblemCode.UPGRADE_REQUIRED, "this is a WebSocket, expected a request with Upgrade"
+    )
+    response = problem_response(problem, request.state.request_id)
+    response.headers["Upgrade"] = "websocket"
+    return response
+
+
+router.add_route("/v1/stream", plain_request, methods=["GET"], include_in_schema=False)
 
 
 def _query(socket: WebSocket) -> StreamQuery:
@@ -138,21 +165,23 @@ def _settings(service: Service, query: StreamQuery, is_json: bool) -> tuple[Stre
         pace=query.pace,
         heartbeat_ms=query.heartbeat_ms,
         is_json=is_json,
+        frames_per_packet=query.frames_per_packet,
     )
     return settings, model
 
 
 def _resume(
-    service: Service, socket: WebSocket, token: str, received: int, is_json: bool
+    service: Service, socket: WebSocket, query: StreamQuery, caller: Caller
 ) -> tuple[Stream, SocketConnection]:
     """Put a session on a new connection."""
-    resumed = service.streams.find(token)
+    assert query.resume is not None
+    resumed = service.streams.find(query.resume, caller)
     session = resumed.session
-    if session.settings.is_json != is_json:
+    if session.settings.is_json != (_chosen(socket.scope["subprotocols"]) == SUBPROTOCOL_JSON):
         raise SessionError(
             ErrorCode.RESUME_FAILED, "the session was opened with the other subprotocol"
         )
-    session.outbox.rewind(received)
+    session.outbox.rewind(query.received)
     if isinstance(resumed.connection, SocketConnection):
         resumed.connection.replace(
             SessionError(ErrorCode.REPLACED, "another connection resumed this session")
@@ -188,6 +217,7 @@ def _created(service: Service, opened: Stream) -> SessionCreated:
         channels=settings.channels,
         levels=settings.levels,
         pace=settings.pace,
+        frames_per_packet=settings.frames_per_packet,
         subprotocol=SUBPROTOCOL_JSON if settings.is_json else SUBPROTOCOL_BINARY,
         model=ModelInfo(
             spec.name,

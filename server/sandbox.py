@@ -1,27 +1,24 @@
-"""Decodes one uploaded file after another, in a process of its own that may die without harm.
+"""What a worker and its sandbox processes say to each other, over two pipes.
 
-Run as `python -m server.sandbox`: each line on stdin is an `Order`; on stdout come a head, samples
-and an end (or an error), each behind one byte of kind and four of length.
+Both ways a message is one byte of kind, four of length and a payload; each order is answered in
+full before the next one is read.
 """
 
-import resource
 import struct
-import sys
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 
-from codec.audio import AudioLimits, open_audio
-from codec.channels import down_mix
-from codec.errors import CodecError
-from codec.resample import Resampler
+from codec.errors import AudioError, BitstreamError, CodecError, ModelMismatchError
 
 FRAME: Final = struct.Struct("<cI")
-HEAD, SAMPLES, END, ERROR = b"h", b"s", b"e", b"x"
-_BLOCK_SAMPLES: Final = 1 << 16
+ORDER, HEAD, SAMPLES, DATA, END, ERROR = b"o", b"h", b"s", b"d", b"e", b"x"
+CHOICE, PLAN, SEGMENT, CODES = b"m", b"p", b"g", b"c"
+NPY_MAGIC: Final = b"\x93NUMPY"
+CODES_HEAD: Final = struct.Struct("<II")
 
 
-class Order(msgspec.Struct, frozen=True):
+class DecodeAudio(msgspec.Struct, frozen=True, tag="decode_audio"):
     """Which file to decode, to which rate, within which limits."""
 
     path: str
@@ -29,72 +26,116 @@ class Order(msgspec.Struct, frozen=True):
     max_bytes: int
     max_seconds: float
     max_channels: int
+    # An MP3 only estimates its length; finding the true one takes a pass over the file.
+    exact_length: bool
+
+
+class WriteAudio(msgspec.Struct, frozen=True, tag="write_audio"):
+    """Make a mono audio file of the samples that follow."""
+
+    format: Literal["flac", "ogg"]
+    sample_rate_hz: int
+    samples: int | None
+
+
+class ReadTokens(msgspec.Struct, frozen=True, tag="read_tokens"):
+    """Say who made a token file; with the model that is then chosen, read it."""
+
+    path: str
+
+
+Order = DecodeAudio | WriteAudio | ReadTokens
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What the file says it is; the count is a claim."""
+    """What an audio file says it is; the counts are claims, and the second may be a guess."""
 
-    container: str
     sample_rate_hz: int
     channels: int
     declared_samples: int | None
+    expected_samples: int | None
 
 
 class End(msgspec.Struct, frozen=True):
-    """How many samples the file had, at its own rate."""
+    """How many samples an audio file had, at its own rate."""
 
     source_samples: int
+
+
+class TokenHead(msgspec.Struct, frozen=True):
+    """The hash of the model that made a token file, where it says so."""
+
+    made_by: str | None
+
+
+class TokenChoice(msgspec.Struct, frozen=True):
+    """The model to read a token file for (a CodecSpec in JSON), and how."""
+
+    spec: str
+    accepted_models: frozenset[str]
+    max_seconds: float
+    conceals_damage: bool
+
+
+class TokenPlan(msgspec.Struct, frozen=True):
+    """A token file that was checked: the samples of each segment, and what is wrong with it."""
+
+    frames: int
+    sample_counts: tuple[int, ...] | None
+    damage: tuple[str, ...]
+
+
+class SegmentHead(msgspec.Struct, frozen=True):
+    """Frames of one encoder run; `sample_count` is None where only the frames say."""
+
+    skip_samples: int
+    sample_count: int | None
 
 
 class Refusal(msgspec.Struct, frozen=True):
     """Why the file cannot be used."""
 
+    kind: Literal["audio", "bitstream", "model"]
     message: str
     hint: str | None
 
 
-def main() -> None:
-    """Serve orders until stdin ends."""
-    _limit_memory(int(sys.argv[1]) * 2**20)
-    out = sys.stdout.buffer
-    orders = msgspec.json.Decoder(Order)
-    for line in sys.stdin.buffer:
-        try:
-            _decode(orders.decode(line), out)
-        except CodecError as error:
-            _put(out, ERROR, msgspec.json.encode(Refusal(str(error), error.hint)))
-        except MemoryError:
-            refusal = Refusal("the file needs more memory to decode than one file may have", None)
-            _put(out, ERROR, msgspec.json.encode(refusal))
+class Channel:
+    """Messages over two pipes."""
+
+    def __init__(self, source: BinaryIO, out: BinaryIO) -> None:
+        self._source = source
+        self._out = out
+
+    def take(self) -> tuple[bytes, bytes]:
+        """Return the next message; its kind is empty once the pipe has ended."""
+        head = self._source.read(FRAME.size)
+        if len(head) < FRAME.size:
+            return b"", b""
+        kind, size = FRAME.unpack(head)
+        return kind, self._source.read(size)
+
+    def put(self, kind: bytes, payload: bytes = b"") -> None:
+        self._out.write(FRAME.pack(kind, len(payload)) + payload)
+        self._out.flush()
 
 
-def _decode(order: Order, out: BinaryIO) -> None:
-    limits = AudioLimits(
-        max_bytes=order.max_bytes,
-        max_seconds=order.max_seconds,
-        max_channels=order.max_channels,
-    )
-    with open_audio(order.path, limits, name="the upload") as source:
-        head = Head(
-            source.container, source.sample_rate_hz, source.channels, source.declared_samples
-        )
-        _put(out, HEAD, msgspec.json.encode(head))
-        resampler = Resampler(source.sample_rate_hz, order.sample_rate_hz)
-        for block in source:
-            _put(out, SAMPLES, resampler.push(down_mix(block)).tobytes())
-        _put(out, SAMPLES, resampler.finish().tobytes())
-        _put(out, END, msgspec.json.encode(End(source.samples_read)))
+def refusal_of(error: CodecError) -> Refusal:
+    match error:
+        case ModelMismatchError():
+            return Refusal("model", str(error), error.hint)
+        case BitstreamError():
+            return Refusal("bitstream", str(error), error.hint)
+        case _:
+            return Refusal("audio", str(error), error.hint)
 
 
-def _put(out: BinaryIO, kind: bytes, payload: bytes) -> None:
-    out.write(FRAME.pack(kind, len(payload)) + payload)
-    out.flush()
-
-
-def _limit_memory(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-if __name__ == "__main__":
-    main()
+def error_of(refusal: Refusal) -> CodecError:
+    """Return what the other side raised."""
+    match refusal.kind:
+        case "model":
+            return ModelMismatchError(refusal.message, refusal.hint)
+        case "bitstream":
+            return BitstreamError(refusal.message, refusal.hint)
+        case "audio":
+            return AudioError(refusal.message, refusal.hint)

@@ -9,19 +9,23 @@ from fastapi import Request
 from starlette.requests import HTTPConnection
 
 from server.admission import Admission
+from server.allowance import Allowances
 from server.auth import Caller, Gate
 from server.batch import Batcher
 from server.calibration import measure_slots
-from server.decoders import DecoderPool
+from server.decoders import Decoders
 from server.engine import Engine, Ticks
+from server.job_records import Job
 from server.job_work import failed, perform
-from server.jobs import Job, JobStore
+from server.jobs import JobStore
 from server.metrics import ServiceMetrics
 from server.models import LoadModel, Model, Shelf, hop_seconds
 from server.problems import Problem, ProblemCode
+from server.sandbox_pool import SandboxPool
 from server.settings import Settings
 from server.streams import StreamRegistry
 from server.transfer import Machinery
+from server.watchdog import LoopWatchdog
 
 _log = structlog.get_logger("service")
 
@@ -38,10 +42,11 @@ class Service:
         self.engine = engine
         self.gate = Gate(settings)
         self.admission = Admission(settings, slots)
-        self.decoders = DecoderPool(settings, settings.requests_at_once + settings.jobs_at_once)
-        self.streams = StreamRegistry(settings, engine, self.admission, metrics)
+        self.allowances = Allowances(settings)
+        self.pool = SandboxPool(settings, settings.requests_at_once + settings.jobs_at_once)
+        self.streams = StreamRegistry(settings, engine, self.admission, metrics, self.allowances)
         self.jobs = JobStore(settings)
-        self.machinery = Machinery(engine, self.decoders)
+        self.machinery = Machinery(engine, self.pool, Decoders(self.pool, settings), shelf)
 
     @property
     def is_ready(self) -> bool:
@@ -65,6 +70,7 @@ class Service:
         if model is None:
             return failed(job, Problem(ProblemCode.NOT_FOUND, "the job's model is gone"))
         ended = await perform(job, model, self.jobs, self.machinery, self.settings.max_job_seconds)
+        self.allowances.use(job.caller, seconds=ended.seconds_done)
         self.metrics.jobs.labels(ended.state).inc()
         return ended
 
@@ -105,12 +111,16 @@ async def running_service(settings: Settings, load: LoadModel) -> AsyncIterator[
     metrics.slots.set(slots)
     engine.start()
     try:
-        async with service.streams.watching(), service.jobs.working(service.run_job):
-            await service.decoders.warm_up()
+        async with (
+            LoopWatchdog(metrics.loop_lag.observe).watching(),
+            service.streams.watching(),
+            service.jobs.working(service.run_job),
+        ):
+            await service.pool.warm_up()
             _log.info("ready", slots=slots, models=[model.label for model in shelf.models])
             yield service
     finally:
-        await service.decoders.close()
+        await service.pool.close()
         engine.stop()
 
 
@@ -124,4 +134,6 @@ def service_of(connection: HTTPConnection) -> Service:
 def caller_of(request: Request) -> Caller:
     """Return who sends a request, or refuse."""
     address = request.client.host if request.client else "unknown"
-    return service_of(request).gate.caller(request.headers, (), address)
+    caller = service_of(request).gate.caller(request.headers, (), address)
+    request.state.caller = caller.name
+    return caller

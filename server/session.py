@@ -9,27 +9,24 @@ import numpy as np
 
 from codec.config import CodecSpec
 from codec.errors import StreamError
-from codec.pcm import SAMPLE_BYTES, decode_pcm, encode_pcm
+from codec.pcm import SAMPLE_BYTES, decode_pcm
 from codec.stream import FrameFeed
 from server.outbox import Outbox
+from server.outflow import Outflow
 from server.outlet import Outlet
 from server.pacing import Pacing
 from server.packets import (
     PCM_ENCODINGS,
-    audio_message,
     check_lost,
     level_runs,
-    tokens_message,
     unpack_codes,
 )
 from server.protocol import (
     CLOSE_DONE,
-    HEADER_BYTES,
     KIND_AUDIO,
     KIND_TOKENS,
     Ack,
     AudioIn,
-    AudioOut,
     Clear,
     Cleared,
     Encoding,
@@ -50,11 +47,11 @@ from server.protocol import (
     SessionError,
     SetLevels,
     TokensIn,
-    TokensOut,
     decode_message,
     encode_message,
     error_message,
-    unpack_header,
+    full_sequence,
+    unpack_head,
 )
 from server.settings import Settings
 from server.work import F32, U16, Audio, Failed, Mark, Outcome, Reset, Stepped, Tokens, Work
@@ -75,6 +72,7 @@ class StreamSettings:
     pace: Pace
     heartbeat_ms: int
     is_json: bool
+    frames_per_packet: int = 1
 
 
 class Session:
@@ -99,6 +97,13 @@ class Session:
         self._pcm = PCM_ENCODINGS[settings.encoding]
         self._feed = FrameFeed(spec, settings.sample_rate_hz)
         self._outlet = Outlet(spec, settings.sample_rate_hz)
+        self._outflow = Outflow(
+            spec,
+            self._pcm,
+            self.outbox,
+            is_json=settings.is_json,
+            frames_per_packet=settings.frames_per_packet,
+        )
         self._levels = np.full(1, settings.levels, np.int64)
         self._remainder = b""
         self._work: list[Work] = []
@@ -108,7 +113,6 @@ class Session:
         self._fed_frames = 0
         self._frames_dropped = 0
         self._source_samples = 0
-        self._samples_out = 0
         self._sha256 = hashlib.sha256()
         self._is_finalizing = False
 
@@ -166,8 +170,15 @@ class Session:
             raise SessionError(
                 ErrorCode.BAD_PACKET, "a binary message, expected JSON in this subprotocol"
             )
-        header = unpack_header(packet)
-        self._receive_data(header, memoryview(packet)[HEADER_BYTES:], now_s)
+        head = unpack_head(packet)
+        header = PacketHeader(
+            full_sequence(head.low_sequence, self.next_sequence),
+            self._frames_in,  # implied: packets come in order
+            head.count,
+            head.levels,
+            head.kind,
+        )
+        self._receive_data(header, memoryview(packet)[head.size_bytes :], now_s)
 
     def _receive_text(self, text: str, now_s: float) -> None:
         message = decode_message(text)
@@ -261,7 +272,7 @@ class Session:
         self, header: PacketHeader, payload: bytes | memoryview, now_s: float
     ) -> None:
         self._check_index(header.index)
-        codes = unpack_codes(self._spec, header, payload)
+        codes = unpack_codes(self._spec, header, payload, self.settings.is_json)
         self._submit_tokens(codes, header.levels, now_s)
 
     def _submit_tokens(self, codes: U16, levels: int, now_s: float) -> None:
@@ -337,6 +348,7 @@ class Session:
             case Stepped():
                 self._on_stepped(outcome)
             case Mark(label=label) if label == _FLUSH:
+                self._outflow.flush()
                 flush_id, pending = self._flushes.popleft()
                 self._send_numbered(
                     Flushed(self.outbox.next_sequence, self.frames_out, pending, flush_id)
@@ -344,6 +356,7 @@ class Session:
             case Mark():
                 self._on_finalized()
             case Reset():
+                self._outflow.flush()
                 self._frames_dropped = self._clears.popleft() - self.frames_out
                 self._outlet = Outlet(self._spec, self.settings.sample_rate_hz)
                 self._cut_the_end()
@@ -354,20 +367,22 @@ class Session:
     def _on_stepped(self, stepped: Stepped) -> None:
         for start, stop in level_runs(stepped.levels):
             levels = int(stepped.levels[start])
-            data = stepped.codes[start:stop, : self._spec.codes_at(levels)].tobytes()
-            self._sha256.update(data)
+            codes = stepped.codes[start:stop]
+            self._sha256.update(codes[:, : self._spec.codes_at(levels)].tobytes())
             if self.settings.mode == "encode":
-                self._send_tokens(stop - start, levels, data)
+                self._outflow.add_codes(codes, levels)
             self.frames_out += stop - start
         if stepped.pcm is not None:
-            self._send_audio(self._outlet.push(stepped.pcm))
+            self._outflow.add_audio(self._outlet.push(stepped.pcm))
+        self._outflow.step(len(stepped.levels))
 
     def _on_finalized(self) -> None:
         if self.settings.mode != "encode":
             transcoded = self._feed.samples_in if self.settings.mode == "transcode" else None
-            self._send_audio(self._outlet.finish(transcoded))
+            self._outflow.add_audio(self._outlet.finish(transcoded))
+        self._outflow.flush()
         decoded = self.settings.mode == "decode"
-        samples = self._samples_out if decoded else self._source_samples
+        samples = self._outflow.samples_out if decoded else self._source_samples
         self._send_numbered(
             SessionClosed(
                 self.outbox.next_sequence,
@@ -378,18 +393,6 @@ class Session:
             )
         )
         self.close_code = CLOSE_DONE
-
-    def _send_tokens(self, count: int, levels: int, data: bytes) -> None:
-        message = TokensOut(self.outbox.next_sequence, self.frames_out, count, levels, data)
-        self.outbox.put_numbered(tokens_message(self.settings.is_json, message))
-
-    def _send_audio(self, samples: F32) -> None:
-        if len(samples) == 0:
-            return
-        data = encode_pcm(samples, self._pcm)
-        message = AudioOut(self.outbox.next_sequence, self._samples_out, len(samples), data)
-        self.outbox.put_numbered(audio_message(self.settings.is_json, message))
-        self._samples_out += len(samples)
 
     def _send_numbered(self, message: Flushed | SessionClosed) -> None:
         self.outbox.put_numbered(encode_message(message))

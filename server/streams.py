@@ -12,10 +12,12 @@ import structlog
 
 from codec.errors import StreamError
 from server.admission import Admission
+from server.allowance import Allowances
 from server.auth import Caller
 from server.engine import Engine
 from server.metrics import ServiceMetrics
 from server.models import Model
+from server.problems import Problem
 from server.protocol import ErrorCode, SessionDraining, SessionError
 from server.session import Session, StreamSettings
 from server.settings import Settings
@@ -63,6 +65,8 @@ class Stream:
         self.detached_s = now_s
         self.has_slot = True
         self.room = asyncio.Event()
+        self.received_bytes = self.settled_bytes = 0
+        self.settled_s = 0.0
         self._limits = limits
         self._engine = engine
         self._metrics = metrics
@@ -87,6 +91,7 @@ class Stream:
     def receive(self, message: bytes | str) -> None:
         """Take one message from the client."""
         session = self.session
+        self.received_bytes += len(message)
         session.receive(message, time.monotonic())
         try:
             self._engine.submit(self.engine_stream, session.take_work())
@@ -147,8 +152,14 @@ class StreamRegistry:
     """Opens, finds and ends streams."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, admission: Admission, metrics: ServiceMetrics
+        self,
+        settings: Settings,
+        engine: Engine,
+        admission: Admission,
+        metrics: ServiceMetrics,
+        allowances: Allowances,
     ) -> None:
+        self._allowances = allowances
         self._settings = settings
         self._engine = engine
         self._admission = admission
@@ -162,6 +173,12 @@ class StreamRegistry:
 
     def open(self, model: Model, settings: StreamSettings, caller: Caller) -> Stream:
         """Open a session, or refuse with a SessionError."""
+        try:
+            self._allowances.check(caller.identity)
+        except Problem as problem:
+            raise SessionError(
+                ErrorCode.TOO_MANY_SESSIONS, str(problem), None, problem.retry_after_seconds
+            ) from problem
         self._admission.open_session(caller, settings.pace)
         stream = Stream(
             model,
@@ -181,10 +198,10 @@ class StreamRegistry:
         """Tell whether a resume token was made by this worker."""
         return token.startswith(f"{self._worker}.")
 
-    def find(self, token: str) -> Stream:
-        """Return the session that a resume token stands for."""
+    def find(self, token: str, caller: Caller) -> Stream:
+        """Return the session that a resume token stands for; with keys, only to the same one."""
         stream = self._streams.get(token)
-        if stream is None:
+        if stream is None or (caller.has_key and caller.identity != stream.caller.identity):
             raise SessionError(
                 ErrorCode.RESUME_FAILED, "the resume token is unknown, or its session is over"
             )
@@ -198,10 +215,21 @@ class StreamRegistry:
         if not stream.has_slot:
             return
         stream.has_slot = False
+        self._settle(stream)
         pace = stream.session.settings.pace
         self._engine.close(stream.engine_stream)
         self._admission.close_session(stream.caller, pace)
         self._metrics.sessions.labels(pace).dec()
+
+    def _settle(self, stream: Stream) -> None:
+        """Count what a stream used since the last time."""
+        seconds, size_bytes = stream.session.pacing.received_s, stream.received_bytes
+        self._allowances.use(
+            stream.caller.identity,
+            size_bytes - stream.settled_bytes,
+            seconds - stream.settled_s,
+        )
+        stream.settled_bytes, stream.settled_s = size_bytes, seconds
 
     def forget(self, stream: Stream) -> None:
         self.release(stream)
@@ -238,6 +266,8 @@ class StreamRegistry:
             await asyncio.sleep(_WATCH_SECONDS)
             now_s = time.monotonic()
             for stream in list(self._streams.values()):
+                if stream.has_slot:
+                    self._settle(stream)
                 try:
                     stream.watch(now_s)
                 except Exception:  # one session's fault must not stop all clocks

@@ -1,9 +1,11 @@
 """Several workers: started together, replaced when they die, drained together."""
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -35,6 +37,7 @@ class _Supervisor:
     def run(self) -> int:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
+        signal.signal(signal.SIGHUP, self._pass_on)
         for _ in range(self._workers):
             self._start()
         while self._processes:
@@ -66,6 +69,11 @@ class _Supervisor:
             self._stop(signal.SIGTERM, None)
             return
         self._start()
+
+    def _pass_on(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        for pid in self._processes:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signum)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a handler's
         self._stopping = True

@@ -1,43 +1,25 @@
 """What a request or job asks for, as a stream of bytes out of a file on disk."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Literal
 
-import msgspec
-import numpy as np
-
-from codec.container import ContainerFile
 from codec.container_records import MAGIC
-from codec.errors import AudioError, BitstreamError, ModelMismatchError
+from codec.errors import AudioError, ModelMismatchError
 from codec.sniff import SNIFF_BYTES, sniff
 from codec.stream import FrameFeed
-from server.decoders import DecoderPool
+from server.decoders import Decoders
 from server.engine import Engine
-from server.files import (
-    FileCodec,
-    Progress,
-    TokenFile,
-    container_tokens,
-    plain_tokens,
-    transcoded_samples,
-)
+from server.files import FileCodec, Progress, transcoded_samples
 from server.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES, AudioFormat, TokenFormat
 from server.models import Model, Shelf
-from server.output import (
-    TokenDocument,
-    TokenFileInfo,
-    audio_chunks,
-    levels_of_rows,
-    token_writer,
-)
+from server.output import TokenFileInfo, audio_chunks, token_writer
 from server.problems import Problem, ProblemCode
-from server.work import I64, U16
-
-_NPY_MAGIC: Final = b"\x93NUMPY"
-_MAX_JSON_BYTES: Final = 32 * 2**20
+from server.sandbox import NPY_MAGIC
+from server.sandbox_pool import SandboxPool
+from server.token_files import TokenFile, open_tokens
 
 Operation = Literal["encode", "decode", "transcode"]
 
@@ -53,6 +35,7 @@ class Transfer:
     token_format: TokenFormat
     sample_rate_hz: int
     max_seconds: float
+    conceals_damage: bool = False
 
     def with_model(self, model: Model) -> "Transfer":
         """Return the same for another model; a rate that was its default becomes the new one's."""
@@ -64,7 +47,11 @@ class Transfer:
     def media_type(self) -> str:
         if self.operation == "encode":
             return TOKEN_MEDIA_TYPES[self.token_format]
-        return AUDIO_MEDIA_TYPES[self.audio_format]
+        media_type = AUDIO_MEDIA_TYPES[self.audio_format]
+        if self.audio_format in ("raw", "l16"):
+            # Nothing in the bytes says it (RFC 2586).
+            return f"{media_type};rate={self.sample_rate_hz};channels=1"
+        return media_type
 
     @property
     def extension(self) -> str:
@@ -76,23 +63,55 @@ class Machinery:
     """What transfers run on."""
 
     engine: Engine
-    decoders: DecoderPool
+    pool: SandboxPool
+    decoders: Decoders
+    shelf: Shelf
 
 
-async def transfer_chunks(
-    transfer: Transfer, path: Path, machinery: Machinery, progress: Progress
-) -> AsyncGenerator[bytes, None]:
-    """Yield the reply, piece by piece as it is computed; a piece may be empty."""
-    codec = FileCodec(machinery.engine, transfer.model, progress)
-    match transfer.operation:
-        case "encode":
-            chunks = _encoded(transfer, path, machinery, codec)
-        case "transcode":
-            chunks = _transcoded(transfer, path, machinery, codec)
-        case "decode":
-            chunks = _decoded(transfer, path, codec)
-    async for chunk in chunks:
-        yield chunk
+@dataclass(frozen=True)
+class OpenTransfer:
+    """A transfer whose input was looked at: what it settles on, and its bytes to come."""
+
+    transfer: Transfer
+    damage: tuple[str, ...]
+    chunks: AsyncGenerator[bytes, None]
+
+
+@asynccontextmanager
+async def open_transfer(
+    transfer: Transfer,
+    path: Path,
+    machinery: Machinery,
+    asked: Model | None,
+    progress: Progress,
+) -> AsyncIterator[OpenTransfer]:
+    """Look at the file itself: its kind, and for tokens the model that made them."""
+    check_kind(path, transfer.operation)
+    if transfer.operation != "decode":
+        codec = FileCodec(machinery.engine, transfer.model, progress)
+        coded = _encoded if transfer.operation == "encode" else _transcoded
+        async with aclosing(coded(transfer, path, machinery, codec)) as chunks:
+            yield OpenTransfer(transfer, (), chunks)
+        return
+    async with open_tokens(machinery.pool, path) as tokens:
+        settled = transfer.with_model(model_for(tokens.made_by, machinery.shelf, asked))
+        await tokens.choose(settled.model, settled.max_seconds, settled.conceals_damage)
+        progress.total_seconds = tokens.plan.frames / settled.model.spec.frame_rate_hz
+        codec = FileCodec(machinery.engine, settled.model, progress)
+        async with aclosing(_decoded(settled, tokens, machinery, codec)) as chunks:
+            yield OpenTransfer(settled, tokens.plan.damage, chunks)
+
+
+async def settled_transfer(
+    transfer: Transfer, path: Path, machinery: Machinery, asked: Model | None
+) -> Transfer:
+    """Return what a transfer will be, without doing it."""
+    check_kind(path, transfer.operation)
+    if transfer.operation != "decode":
+        return transfer
+    async with open_tokens(machinery.pool, path) as tokens:
+        await tokens.leave()
+        return transfer.with_model(model_for(tokens.made_by, machinery.shelf, asked))
 
 
 def check_kind(path: Path, operation: Operation) -> None:
@@ -108,9 +127,8 @@ def check_kind(path: Path, operation: Operation) -> None:
         raise Problem(ProblemCode.UNSUPPORTED_MEDIA, str(error), error.hint) from error
 
 
-def find_token_model(path: Path, shelf: Shelf, asked: Model | None) -> Model:
-    """Return the model that decodes a token file; it must be the one asked for, if any."""
-    made_by = _made_by(path)
+def model_for(made_by: str | None, shelf: Shelf, asked: Model | None) -> Model:
+    """Return the model that decodes tokens; it must be the one asked for, if any."""
     if made_by is None:
         return asked or shelf.default
     model = asked or shelf.find_for_tokens(made_by)
@@ -122,9 +140,12 @@ def find_token_model(path: Path, shelf: Shelf, asked: Model | None) -> Model:
 
 async def _encoded(
     transfer: Transfer, path: Path, machinery: Machinery, codec: FileCodec
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     spec = transfer.model.spec
-    async with machinery.decoders.open(path, spec.sample_rate_hz, transfer.max_seconds) as decoded:
+    async with machinery.decoders.open(
+        path, spec.sample_rate_hz, transfer.max_seconds, exact_length=False
+    ) as decoded:
+        codec.progress.total_seconds = decoded.expected_seconds
         info = TokenFileInfo(decoded.sample_rate_hz, decoded.channels)
         writer = token_writer(transfer.token_format, spec, info, transfer.levels)
         feed = FrameFeed(spec)
@@ -136,129 +157,33 @@ async def _encoded(
 
 async def _transcoded(
     transfer: Transfer, path: Path, machinery: Machinery, codec: FileCodec
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     spec, rate_hz = transfer.model.spec, transfer.sample_rate_hz
-    async with machinery.decoders.open(path, spec.sample_rate_hz, transfer.max_seconds) as decoded:
+    async with machinery.decoders.open(
+        path, spec.sample_rate_hz, transfer.max_seconds, exact_length=True
+    ) as decoded:
+        codec.progress.total_seconds = decoded.expected_seconds
         samples = transcoded_samples(decoded, spec, rate_hz)
         blocks = codec.transcode(decoded, rate_hz, transfer.levels)
-        async for data in audio_chunks(blocks, transfer.audio_format, rate_hz, samples):
-            yield data
-
-
-async def _decoded(transfer: Transfer, path: Path, codec: FileCodec) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        tokens = await asyncio.to_thread(_open_tokens, file, transfer)
-        blocks = codec.decode(tokens, transfer.sample_rate_hz)
-        samples = tokens.samples_at(transfer.model.spec, transfer.sample_rate_hz)
         async for data in audio_chunks(
-            blocks, transfer.audio_format, transfer.sample_rate_hz, samples
+            blocks, transfer.audio_format, rate_hz, samples, machinery.pool
         ):
             yield data
 
 
-# --- token files --------------------------------------------------------------------------
+async def _decoded(
+    transfer: Transfer, tokens: TokenFile, machinery: Machinery, codec: FileCodec
+) -> AsyncGenerator[bytes, None]:
+    rate_hz = transfer.sample_rate_hz
+    blocks = codec.decode(tokens, rate_hz)
+    samples = tokens.samples_at(transfer.model.spec, rate_hz)
+    async for data in audio_chunks(blocks, transfer.audio_format, rate_hz, samples, machinery.pool):
+        yield data
 
 
 def _check_tokens(head: bytes) -> None:
-    if not (head.startswith((MAGIC, _NPY_MAGIC)) or head.lstrip()[:1] == b"{"):
+    if not (head.startswith((MAGIC, NPY_MAGIC)) or head.lstrip()[:1] == b"{"):
         raise Problem(
             ProblemCode.UNSUPPORTED_MEDIA,
             f"the upload starts with {head[:8].hex(' ')}, expected a container, npy or JSON",
-        )
-
-
-def _made_by(path: Path) -> str | None:
-    """Return the hash of the model that made a token file, where it says so."""
-    with path.open("rb") as file:
-        head = file.read(len(MAGIC))
-        file.seek(0)
-        if head == MAGIC:
-            return ContainerFile(file).header.codec.model_sha256
-        if head.startswith(_NPY_MAGIC):
-            return None
-        return _read_document(file).sha256
-
-
-def _open_tokens(file: BinaryIO, transfer: Transfer) -> TokenFile:
-    head = file.read(len(MAGIC))
-    file.seek(0)
-    model = transfer.model
-    if head == MAGIC:
-        container = ContainerFile(file)
-        container.header.check_model(model.spec, model.accepted_models)
-        return container_tokens(container, transfer.max_seconds)
-    if head.startswith(_NPY_MAGIC):
-        codes, levels = levels_of_rows(_read_npy(file, model), model.spec)
-        _check_seconds(len(codes), transfer)
-        return plain_tokens(codes, levels, None)
-    document = _read_document(file)
-    codes, levels = _document_codes(document, model)
-    _check_seconds(len(codes), transfer)
-    return plain_tokens(codes, levels, document.samples)
-
-
-def _read_npy(file: BinaryIO, model: Model) -> U16:
-    spec = model.spec
-    widths = [spec.codes_at(level) for level in range(1, spec.levels + 1)]
-    try:
-        # Mapped, so that what a header claims is never allocated.
-        codes = np.load(file.name, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BitstreamError(f"the npy file is damaged: {error}") from error
-    if codes.dtype != np.uint16 or codes.ndim != 2 or codes.shape[1] not in widths:
-        raise BitstreamError(
-            f"the array is {codes.dtype} {codes.shape}, expected uint16 [frames, n], n in {widths}"
-        )
-    _check_books(np.asarray(codes), model)
-    return np.asarray(codes)
-
-
-def _read_document(file: BinaryIO) -> TokenDocument:
-    data = file.read(_MAX_JSON_BYTES + 1)
-    if len(data) > _MAX_JSON_BYTES:
-        raise BitstreamError(
-            f"tokens in JSON may have {_MAX_JSON_BYTES} bytes", hint="send a container or npy"
-        )
-    try:
-        return msgspec.json.decode(data, type=TokenDocument)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BitstreamError(f"the JSON tokens are damaged: {error}") from error
-
-
-def _document_codes(document: TokenDocument, model: Model) -> tuple[U16, I64]:
-    spec = model.spec
-    by_codes = {spec.codes_at(level): level for level in range(spec.levels + 1)}
-    codes = np.zeros((len(document.codes), len(spec.code_sizes)), np.uint16)
-    levels = np.zeros(len(document.codes), np.int64)
-    for place, frame in enumerate(document.codes):
-        if len(frame) not in by_codes or not all(0 <= code < 65_536 for code in frame):
-            raise BitstreamError(
-                f"frame {place} has {len(frame)} codes, expected {list(by_codes)} within 0..65535"
-            )
-        codes[place, : len(frame)] = frame
-        levels[place] = by_codes[len(frame)]
-    if document.levels is not None and document.levels != levels.tolist():
-        raise BitstreamError("`levels` does not agree with how many codes the frames have")
-    decodable = max(0, len(codes) * spec.hop_samples - spec.delay_samples)
-    if document.samples is not None and not 0 <= document.samples <= decodable:
-        raise BitstreamError(
-            f"samples is {document.samples}, {len(codes)} frames hold 0 to {decodable}"
-        )
-    _check_books(codes, model)
-    return codes, levels
-
-
-def _check_books(codes: U16, model: Model) -> None:
-    sizes = np.array(model.spec.code_sizes[: codes.shape[1]])
-    largest = codes.max(axis=0, initial=0)
-    if (largest >= sizes).any():
-        book = int(np.flatnonzero(largest >= sizes)[0])
-        raise BitstreamError(f"code {largest[book]} in book {book}, expected below {sizes[book]}")
-
-
-def _check_seconds(frames: int, transfer: Transfer) -> None:
-    seconds = frames / transfer.model.spec.frame_rate_hz
-    if seconds > transfer.max_seconds:
-        raise BitstreamError(
-            f"the tokens last {seconds:.1f} seconds, expected at most {transfer.max_seconds:g}"
         )

@@ -1,9 +1,8 @@
 // A client of the Grove service for browsers and Node.js; no dependencies.
 // Node.js 22 and later has WebSocket; Node.js 20 needs --experimental-websocket.
 
-const HEADER_BYTES = 16;
-const AUDIO = 1;
-const TOKENS = 2;
+const TOKENS_BIT = 0x80;
+const SAMPLE_BYTES = { pcm_s16le: 2, pcm_f32le: 4, mulaw: 1, alaw: 1 };
 const KEPT_BYTES = 8 << 20;
 const UNSENT_BYTES = 1 << 20;
 const RETRY_MS = 250;
@@ -65,8 +64,8 @@ export class GroveStream {
   #socket = null;
   #isUp = false;
   #sequence = 0;
-  #frames = 0;
   #received = 0;
+  #outputs = 0;
   #kept = [];
   #keptBytes = 0;
   #droppedBefore = 0;
@@ -91,18 +90,19 @@ export class GroveStream {
   /** Send samples (an ArrayBuffer or a view of one) in the session's encoding. */
   async send(chunk) {
     const bytes = bytesOf(chunk);
-    const most = this.session.limits.message_bytes - HEADER_BYTES;
+    const most = this.session.limits.message_bytes - 2;
     for (let cut = 0; cut < bytes.length; cut += most) {
-      this.#put(this.#packet(0, 0, AUDIO << 8, bytes.subarray(cut, cut + most)));
+      this.#put(this.#packet([0], bytes.subarray(cut, cut + most)));
       await this.#room();
     }
   }
 
   /** Send a packet of tokens, as an encoding session gave it. */
   async sendTokens(packet) {
-    const flags = (TOKENS << 8) | packet.levels;
-    this.#put(this.#packet(this.#frames, packet.count, flags, packet.payload));
-    this.#frames += packet.count;
+    const { levels, count } = packet;
+    const counted = count < 0x80 ? [count] : [0x80 | (count & 0x7f), count >> 7];
+    const packed = packBits(framesOf(packet).flat(), widthsOf(this.session.model, levels));
+    this.#put(this.#packet([TOKENS_BIT | levels, ...counted], packed));
     await this.#room();
   }
 
@@ -151,7 +151,7 @@ export class GroveStream {
       this.#takeText(JSON.parse(data));
     } else {
       this.#received += 1;
-      this.#output.push(packetOf(data));
+      this.#output.push(this.#outputOf(new Uint8Array(data)));
     }
     this.#wake();
   }
@@ -208,11 +208,17 @@ export class GroveStream {
     this.#wake();
   }
 
-  #packet(index, count, flags, payload) {
-    const packet = new Uint8Array(HEADER_BYTES + payload.length);
-    const header = new DataView(packet.buffer);
-    [this.#sequence, index, count, flags].forEach((value, n) => header.setUint32(4 * n, value, true));
-    packet.set(payload, HEADER_BYTES);
+  #packet([kind, ...count], payload) {
+    const packet = new Uint8Array(2 + count.length + payload.length);
+    packet.set([kind, this.#sequence & 0xff, ...count]);
+    packet.set(payload, 2 + count.length);
+    return packet;
+  }
+
+  #outputOf(bytes) {
+    const packet = packetOf(bytes, this.session);
+    packet.index = this.#outputs;
+    this.#outputs += packet.count;
     return packet;
   }
 
@@ -245,16 +251,52 @@ export function framesOf(packet) {
   );
 }
 
-function packetOf(buffer) {
-  const header = new DataView(buffer);
-  const flags = header.getUint32(12, true);
-  return {
-    kind: flags >> 8 === AUDIO ? "audio" : "tokens",
-    index: header.getUint32(4, true),
-    count: header.getUint32(8, true),
-    levels: flags & 0xff,
-    payload: new Uint8Array(buffer, HEADER_BYTES),
-  };
+function packetOf(bytes, session) {
+  if (!(bytes[0] & TOKENS_BIT)) {
+    const payload = bytes.slice(2);
+    const count = payload.length / SAMPLE_BYTES[session.encoding];
+    return { kind: "audio", index: 0, count, levels: 0, payload };
+  }
+  const levels = bytes[0] & 0x7f;
+  const start = bytes[2] < 0x80 ? 3 : 4;
+  const count = start === 3 ? bytes[2] : (bytes[2] & 0x7f) | (bytes[3] << 7);
+  const codes = unpackBits(bytes.subarray(start), widthsOf(session.model, levels), count);
+  const payload = new Uint8Array(2 * codes.length);
+  const view = new DataView(payload.buffer);
+  codes.forEach((code, n) => view.setUint16(2 * n, code, true));
+  return { kind: "tokens", index: 0, count, levels, payload };
+}
+
+/** Return how many bits each code of a frame takes. */
+function widthsOf(model, levels) {
+  const used = model.codes_per_level.slice(0, levels).reduce((sum, codes) => sum + codes, 0);
+  return model.code_sizes.slice(0, used).map((size) => 32 - Math.clz32(size - 1));
+}
+
+/** Return codes as bits, the highest first, filled with zeros to whole bytes. */
+function packBits(codes, widths) {
+  const bits = codes.reduce((sum, _, n) => sum + widths[n % widths.length], 0);
+  const bytes = new Uint8Array(Math.ceil(bits / 8));
+  let position = 0;
+  codes.forEach((code, n) => {
+    for (let bit = widths[n % widths.length] - 1; bit >= 0; bit--, position++) {
+      bytes[position >> 3] |= ((code >> bit) & 1) << (7 - (position & 7));
+    }
+  });
+  return bytes;
+}
+
+function unpackBits(bytes, widths, frames) {
+  const codes = [];
+  let position = 0;
+  for (let n = 0; n < frames * widths.length; n++) {
+    let code = 0;
+    for (let bit = widths[n % widths.length]; bit > 0; bit--, position++) {
+      code = (code << 1) | ((bytes[position >> 3] >> (7 - (position & 7))) & 1);
+    }
+    codes.push(code);
+  }
+  return codes;
 }
 
 function bytesOf(chunk) {

@@ -55,7 +55,7 @@ export class LivePath {
     this.samplesSent += chunk.length;
     const frame = Math.floor(this.samplesSent / this.take.samplesPerFrame) - 1;
     this.sentAtMs.set(frame, performance.now());
-    this.encoder.sendPacket(KIND_AUDIO, 0, 0, 0, toInt16(chunk), this.samplesSent);
+    this.encoder.sendPacket(KIND_AUDIO, 0, 0, toInt16(chunk), this.samplesSent);
   }
 
   setLevels(levels) {
@@ -83,7 +83,7 @@ export class LivePath {
       const own = codes.subarray(i * width, (i + 1) * width);
       this.take.tokens.append(own, levels, isLost);
       // A numbered packet and not a `lost` message: after a cut it is repeated like all others.
-      const sent = isLost ? [0, frame, 1, NO_PAYLOAD] : [levels, frame, 1, own];
+      const sent = isLost ? [0, 1, NO_PAYLOAD] : [levels, 1, own];
       this.decoder.sendPacket(KIND_TOKENS, ...sent, frame + 1);
     }
     this.encoder.confirm((index + count) * this.take.samplesPerFrame);
@@ -129,7 +129,7 @@ export async function encodeFile(take, handlers, access) {
   for (let start = 0; start < original.length; start += FILE_CHUNK_SAMPLES) {
     const end = Math.min(start + FILE_CHUNK_SAMPLES, original.length);
     await session.drained();
-    session.sendPacket(KIND_AUDIO, 0, 0, 0, toInt16(original.samples.subarray(start, end)), end);
+    session.sendPacket(KIND_AUDIO, 0, 0, toInt16(original.samples.subarray(start, end)), end);
   }
   await session.finalize();
 }
@@ -153,7 +153,7 @@ export async function decodeFile(take, wish, handlers, access, signal) {
     if (signal.aborted) return null;
     const payload = run.isLost ? NO_PAYLOAD : firstCodes(take, run, wish.levels);
     const levels = run.isLost ? 0 : wish.levels;
-    session.sendPacket(KIND_TOKENS, levels, run.start, run.count, payload, run.start + run.count);
+    session.sendPacket(KIND_TOKENS, levels, run.count, payload, run.start + run.count);
   }
   await session.finalize();
   return audio;

@@ -1,8 +1,9 @@
 // One session of `/v1/stream`: packets, control messages, and resuming after the line was cut.
 
-export const KIND_AUDIO = 1;
-export const KIND_TOKENS = 2;
-const HEADER_BYTES = 16;
+import { fullSequence, packPacket, unpackPacket } from "./packets.js";
+
+export { KIND_AUDIO, KIND_TOKENS } from "./packets.js";
+
 const PING_INTERVAL_MS = 2000;
 const SILENCE_MS = 7000;
 const ACK_EVERY_MESSAGES = 50;
@@ -45,6 +46,7 @@ export class StreamSession {
     this.sent = []; // packets that the server may still ask for: {sequence, message, mark}
     this.nextSequence = 0;
     this.received = 0;
+    this.outputs = 0;
     this.wantedLevels = null;
     this.isFinalizing = false;
     this.isOver = false;
@@ -65,15 +67,9 @@ export class StreamSession {
   }
 
   // `mark` is what `confirm` compares with: how far the input goes with this packet.
-  sendPacket(kind, levels, index, count, payload, mark) {
-    const message = new Uint8Array(HEADER_BYTES + payload.byteLength);
-    const header = new DataView(message.buffer);
+  sendPacket(kind, levels, count, payload, mark) {
     const sequence = this.nextSequence++;
-    header.setUint32(0, sequence, true);
-    header.setUint32(4, index, true);
-    header.setUint32(8, count, true);
-    header.setUint32(12, (kind << 8) | levels, true);
-    message.set(new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength), HEADER_BYTES);
+    const message = packPacket(kind, sequence, levels, count, payload, this.created.model);
     this.sent.push({ sequence, message, mark });
     if (this.isLive()) this.socket.send(message);
   }
@@ -153,15 +149,11 @@ export class StreamSession {
   }
 
   onPacketMessage(buffer) {
-    const header = new DataView(buffer);
-    if (!this.count(header.getUint32(0, true))) return;
-    const flags = header.getUint32(12, true);
-    this.handlers.onPacket({
-      index: header.getUint32(4, true),
-      count: header.getUint32(8, true),
-      levels: flags & 0xff,
-      payload: buffer.slice(HEADER_BYTES),
-    });
+    const { low, ...packet } = unpackPacket(buffer, this.created.model);
+    if (!this.count(fullSequence(low, this.received))) return;
+    // Each packet goes on where the last one ended.
+    this.handlers.onPacket({ index: this.outputs, ...packet });
+    this.outputs += packet.count;
   }
 
   // Tell whether this numbered message is new; a resume may repeat some.

@@ -10,16 +10,18 @@ from typing import Self
 
 import httpx
 import numpy as np
-from fake_codec import load_fake
+from fake_codec import SPEC, load_fake
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from codec.bitstream import pack_frames, unpack_frames
+from codec.config import CodecSpec
 from codec.pcm import F32, encode_pcm
 from codec.wav import wav_header
 from server.launch import make_server
 from server.models import LoadModel
-from server.protocol import HEADER_BYTES, KIND_AUDIO, PacketHeader, pack_header
+from server.protocol import audio_head, tokens_head, unpack_head
 from server.service import Service
 from server.settings import Settings
 
@@ -121,8 +123,22 @@ def wav_bytes(samples: F32, sample_rate_hz: int = 24_000) -> bytes:
 
 
 def audio_packet(sequence: int, payload: bytes) -> bytes:
-    return pack_header(PacketHeader(sequence, 0, 0, 0, KIND_AUDIO)) + payload
+    return audio_head(sequence) + payload
+
+
+def tokens_packet(sequence: int, codes: list[list[int]], levels: int) -> bytes:
+    """Return frames of codes, each as many as the levels carry, as a client sends them."""
+    wide = np.zeros((len(codes), len(SPEC.code_sizes)), np.uint16)
+    wide[:, : SPEC.codes_at(levels)] = codes
+    return tokens_head(sequence, levels, len(codes)) + pack_frames(SPEC, wide, levels)
 
 
 def payload_of(packet: bytes) -> bytes:
-    return packet[HEADER_BYTES:]
+    return packet[unpack_head(packet).size_bytes :]
+
+
+def codes_of(packet: bytes, spec: CodecSpec = SPEC) -> list[list[int]]:
+    """Return the frames of codes in a packet."""
+    head = unpack_head(packet)
+    codes = unpack_frames(spec, payload_of(packet), head.count, head.levels)
+    return codes[:, : spec.codes_at(head.levels)].tolist()

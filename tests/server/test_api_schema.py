@@ -1,5 +1,6 @@
 """The OpenAPI document holds against the running server."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,27 @@ def test_replies_are_those_of_the_schema(label: str, server: RunningServer) -> N
 
 
 def test_every_route_has_a_summary_and_examples_where_there_are_bodies() -> None:
-    assert len(OPERATIONS) == 15
+    assert len(OPERATIONS) == 16
     for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"], (method, path)
             if method == "post" and path != "/v1/tokens":
                 assert operation["requestBody"]["content"]
     assert str(DOCUMENT).count("'example'") > 5
+
+
+def test_every_reply_has_a_schema_and_every_call_says_how_it_is_let_in() -> None:
+    schemes = set(DOCUMENT["components"]["securitySchemes"])
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/v1/"):
+                assert {name for one in operation["security"] for name in one} == schemes
+            for status, reply in operation["responses"].items():
+                for content in reply.get("content", {}).values():
+                    assert content["schema"], (method, path, status)
+
+
+def test_every_structure_that_is_named_is_described() -> None:
+    named = set(re.findall(r"#/components/schemas/(\w+)", str(DOCUMENT)))
+    assert named <= set(DOCUMENT["components"]["schemas"])
+    assert {"JobView", "ProblemDocument", "ModelList"} <= named

@@ -231,7 +231,7 @@ def test_limits_on_bytes_seconds_and_channels_hold(
 
 
 def test_a_decoder_that_dies_costs_its_own_request_only(server: RunningServer) -> None:
-    pool = server.service.decoders
+    pool = server.service.pool
     for process in list(pool._idle):
         process.kill()
     reply = post(server, "/v1/encode", content=wav_bytes(noise(1000)))

@@ -58,7 +58,7 @@ def test_random_bytes_on_the_line_harm_nobody(server: RunningServer, seed: int) 
         other.recv(timeout=5)
         with sockets.create_connection(("127.0.0.1", server.port)) as line:
             line.sendall(
-                b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+                b"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
                 b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                 b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
             )

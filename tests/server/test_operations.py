@@ -84,7 +84,8 @@ def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
 def hold_without_reading(line: sockets.socket) -> None:
     """Open a file session by hand and send much more than is ever read back."""
     request = (
-        "GET /v1/stream?encoding=pcm_f32le&pace=file HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        "GET /v1/stream?encoding=pcm_f32le&pace=file HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        "Upgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )

@@ -11,20 +11,20 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 import server.protocol
 from server.app import create_app
 from server.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES
-from server.jobs import JobState
+from server.job_records import JobState
 from server.problems import ProblemCode, ProblemDocument
 from server.protocol import (
     CLIENT_MESSAGES,
-    HEADER_BYTES,
     MAX_LOST_FRAMES,
+    MAX_PACKET_FRAMES,
     SERVER_MESSAGES,
     Delay,
     ErrorCode,
     ModelInfo,
-    PacketHeader,
     ResumeInfo,
     SessionLimits,
-    pack_header,
+    audio_head,
+    tokens_head,
 )
 from server.routes_stream import StreamQuery
 from server.settings import Settings
@@ -111,7 +111,7 @@ def test_limits_have_the_defaults_of_the_document() -> None:
     documented = {names(row[0])[0]: float(row[1]) for row in table("setting", "default", "limits")}
     fields = Settings.model_fields
     assert documented == {name: float(fields[name].default) for name in documented}
-    assert len(documented) == 22
+    assert len(documented) == 30
 
 
 def test_problem_codes_have_the_statuses_of_the_document() -> None:
@@ -179,11 +179,12 @@ def test_query_parameters_of_the_socket_are_those_of_the_document() -> None:
 
 
 def test_the_header_lies_in_bytes_as_the_document_says() -> None:
-    packed = pack_header(PacketHeader(sequence=1, index=2, count=3, levels=4, kind=5))
-    found = {}
-    for offset, size, field, _ in table("offset", "size", "field", "meaning"):
-        start = int(offset)
-        found[names(field)[0]] = int.from_bytes(packed[start : start + int(size)], "little")
-    assert found == {"sequence": 1, "index": 2, "count": 3, "flags": 5 << 8 | 4}
-    assert len(packed) == HEADER_BYTES == 16
+    rows = [
+        (names(row[2])[0], row[0], row[1]) for row in table("offset", "size", "field", "meaning")
+    ]
+    assert rows == [("kind", "0", "1"), ("sequence", "1", "1"), ("count", "2", "1–2")]  # noqa: RUF001 - the document's dash
+    assert audio_head(0x1234) == bytes((0, 0x34))
+    assert tokens_head(0x1234, 5, 100) == bytes((0x85, 0x34, 100))
+    assert tokens_head(0x1234, 5, 300) == bytes((0x85, 0x34, 0x80 | 300 & 0x7F, 300 >> 7))
+    assert f"at most {MAX_PACKET_FRAMES}" in TEXT
     assert f"lose {MAX_LOST_FRAMES} frames" in TEXT

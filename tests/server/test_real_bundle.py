@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from running import RunningServer, audio_packet, make_settings, wav_bytes
+from running import RunningServer, audio_packet, codes_of, make_settings, payload_of, wav_bytes
+from test_protocol_document import table
 from test_stream_socket import receive_all, send_audio, tokens_of
 
 from codec.bundle import load_bundle
@@ -16,6 +17,7 @@ from codec.runtime import Codec
 from codec.stream import decode, encode
 from server.models import load_model
 
+COLUMNS = [f"{frames} a packet" for frames in (1, 2, 3, 5, 10)]
 CLIP = Path(__file__).parent.parent / "fixtures" / "speech-033.flac"
 
 
@@ -41,7 +43,7 @@ def test_tokens_over_socket_rest_and_codec_are_equal_bit_for_bit(real: RunningSe
         send_audio(live, data[9600:], 960, first=live_sequence)
         for socket in (whole, live):
             socket.send('{"type":"finalize"}')
-        made = [tokens_of(receive_all(socket)[1]) for socket in (whole, live)]
+        made = [tokens_of(receive_all(socket)[1], codec.spec) for socket in (whole, live)]
     assert made == [codes.tolist(), codes.tolist()]
     reply = real.client.post("/v1/encode?format=npy", content=_wav(samples, rate_hz))
     assert _npy(reply.content).tolist() == codes.tolist()
@@ -59,7 +61,25 @@ def test_audio_through_the_service_is_the_codecs_own(real: RunningServer) -> Non
         socket.send(audio_packet(0, encode_pcm(samples, "s16le")))
         socket.send('{"type":"finalize"}')
         _, packets = receive_all(socket)
-    assert b"".join(packet[16:] for packet in packets) == expected
+    assert b"".join(map(payload_of, packets)) == expected
+
+
+@pytest.mark.parametrize(("levels", "frames", "most_kbps"), [(1, 3, 1.6), (6, 3, 6.6), (6, 1, 7.3)])
+def test_a_stream_of_tokens_takes_what_the_protocol_says(
+    real: RunningServer, levels: int, frames: int, most_kbps: float
+) -> None:
+    samples, _ = soundfile.read(CLIP, dtype="float32", stop=24_000)
+    with real.connect(f"mode=encode&levels={levels}&frames_per_packet={frames}") as socket:
+        send_audio(socket, encode_pcm(samples, "s16le"), 960)
+        socket.send('{"type":"finalize"}')
+        _, packets = receive_all(socket)
+    made = sum(len(codes_of(packet, load_bundle("grove-24k").spec)) for packet in packets)
+    measured_kbps = sum(map(len, packets)) * 8 * 50 / made / 1000
+    assert measured_kbps <= most_kbps
+    row = next(row for row in table("levels", *COLUMNS) if row[0] == str(levels))
+    told = float(row[1 + COLUMNS.index(f"{frames} a packet")].split(" ")[0])
+    # Less where the server was behind, and several frames came out of one step.
+    assert measured_kbps <= told * 1.01
 
 
 def _wav(samples: np.ndarray, rate_hz: int) -> bytes:

@@ -8,18 +8,11 @@ import pytest
 from fake_codec import SPEC, FakeCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import audio_packet, noise
+from running import audio_packet, codes_of, noise, payload_of, tokens_packet
 
 from codec.pcm import encode_pcm
 from server.batch import Batcher, Step
-from server.protocol import (
-    HEADER_BYTES,
-    KIND_TOKENS,
-    ErrorCode,
-    PacketHeader,
-    pack_header,
-    unpack_header,
-)
+from server.protocol import ErrorCode, tokens_head, unpack_head
 from server.session import Session, StreamSettings
 from server.settings import Settings
 from server.work import Audio, Mark, Reset, Tokens
@@ -84,16 +77,11 @@ class Loop:
 
     @property
     def audio(self) -> bytes:
-        return b"".join(packet[HEADER_BYTES:] for packet in self.packets)
+        return b"".join(map(payload_of, self.packets))
 
 
 def pcm(samples: int, seed: int = 0) -> bytes:
     return encode_pcm(noise(samples, seed), "s16le")
-
-
-def tokens_packet(sequence: int, index: int, codes: list[list[int]], levels: int) -> bytes:
-    header = PacketHeader(sequence, index, len(codes), levels, KIND_TOKENS)
-    return pack_header(header) + np.array(codes, "<u2").tobytes()
 
 
 def test_a_packet_may_end_within_a_sample() -> None:
@@ -137,8 +125,8 @@ def test_levels_hold_for_frames_completed_later() -> None:
     loop.send({"type": "levels", "levels": 1})
     loop.send(audio_packet(1, pcm(480)))
     assert loop.controls == [{"type": "levels.changed", "levels": 1, "index": 1}]
-    assert [unpack_header(packet).levels for packet in loop.packets] == [3, 1]
-    assert [len(packet) for packet in loop.packets] == [HEADER_BYTES + 12, HEADER_BYTES + 4]
+    assert [unpack_head(packet).levels for packet in loop.packets] == [3, 1]
+    assert [len(packet) for packet in loop.packets] == [3 + 7, 3 + 3]
 
 
 def test_flush_answers_behind_complete_frames_and_pads_nothing() -> None:
@@ -154,10 +142,8 @@ def test_clear_starts_from_silence_and_numbers_go_on() -> None:
     loop = Loop(mode="encode").send(audio_packet(0, pcm(700)))
     loop.send({"type": "clear"}).send(audio_packet(1, pcm(960, 1)))
     assert loop.controls == [{"type": "cleared", "index": 1}]
-    assert [packet[HEADER_BYTES:] for packet in loop.packets[1:]] == [
-        packet[HEADER_BYTES:] for packet in fresh.packets
-    ]
-    assert [unpack_header(packet).index for packet in loop.packets] == [0, 1, 2]
+    assert list(map(payload_of, loop.packets[1:])) == list(map(payload_of, fresh.packets))
+    assert [unpack_head(packet).low_sequence for packet in loop.packets] == [0, 1, 2]
 
 
 def test_clear_then_finalize_still_cuts_the_padding() -> None:
@@ -170,10 +156,10 @@ def test_clear_then_finalize_still_cuts_the_padding() -> None:
 
 def test_lost_frames_are_decoded_as_level_zero() -> None:
     codes = [[5, 6], [7, 8]]
-    told = Loop(mode="decode").send(tokens_packet(0, 0, codes, 1))
+    told = Loop(mode="decode").send(tokens_packet(0, codes, 1))
     told.send({"type": "lost", "from": 2, "count": 3})
-    sent = Loop(mode="decode").send(tokens_packet(0, 0, codes, 1))
-    sent.send(pack_header(PacketHeader(1, 2, 3, 0, KIND_TOKENS)))
+    sent = Loop(mode="decode").send(tokens_packet(0, codes, 1))
+    sent.send(tokens_head(1, 0, 3))
     assert told.audio == sent.audio
     assert len(told.audio) == 2 * (5 * 480 - 240)
 
@@ -186,7 +172,7 @@ def test_lost_frames_must_be_the_next_ones() -> None:
 def test_a_few_bytes_cannot_lose_hours() -> None:
     loop = Loop(mode="decode").send({"type": "lost", "from": 0, "count": 10**9})
     assert loop.errors == ["bad_packet"]
-    loop = Loop(mode="decode").send(pack_header(PacketHeader(0, 0, 2**32 - 1, 0, KIND_TOKENS)))
+    loop = Loop(mode="decode").send(tokens_head(0, 0, 2**14 - 1))
     assert loop.errors == ["bad_packet"]
 
 
@@ -194,13 +180,16 @@ def test_a_few_bytes_cannot_lose_hours() -> None:
     ("packet", "code"),
     [
         (b"short", "bad_packet"),
+        (b"\x00", "bad_packet"),
+        (b"\x81\x00", "bad_packet"),
+        (b"\x81\x00\x80", "bad_packet"),
+        (b"\x81\x00\x80\x80", "bad_packet"),
         (audio_packet(0, b""), "bad_packet"),
-        (tokens_packet(1, 0, [[1, 2]], 1), "bad_sequence"),
-        (tokens_packet(0, 7, [[1, 2]], 1), "bad_sequence"),
-        (tokens_packet(0, 0, [[1, 2, 3]], 1), "bad_packet"),
-        (tokens_packet(0, 0, [[256, 0]], 1), "bad_tokens"),
-        (tokens_packet(0, 0, [[1, 2]], 9), "bad_tokens"),
-        (pack_header(PacketHeader(0, 0, 0, 1, KIND_TOKENS | 1 << 8)), "bad_packet"),
+        (tokens_packet(1, [[1, 2]], 1), "bad_sequence"),
+        (tokens_packet(0, [[1, 2]], 1) + b"\x00", "bad_packet"),
+        (tokens_packet(0, [[1, 2]], 1)[:-1], "bad_packet"),
+        (tokens_packet(0, [[1, 2]], 1)[:-1] + b"\x01", "bad_tokens"),
+        (tokens_head(0, 9, 1) + bytes(3), "bad_tokens"),
     ],
 )
 def test_malformed_token_packets_end_the_session(packet: bytes, code: str) -> None:
@@ -299,7 +288,8 @@ def test_json_sessions_say_the_same_in_base64() -> None:
     text.send({"type": "audio", "sequence": 0, "data": data})
     made = text.controls[0]
     assert (made["type"], made["levels"], made["count"]) == ("tokens", 3, 1)
-    assert base64.b64decode(str(made["data"])) == binary.packets[0][HEADER_BYTES:]
+    (frame,) = codes_of(binary.packets[0])
+    assert base64.b64decode(str(made["data"])) == np.array(frame, "<u2").tobytes()
     text.send(audio_packet(1, b""))
     assert text.errors == ["bad_packet"]
 
@@ -308,14 +298,10 @@ _MESSAGES = st.one_of(
     st.binary(max_size=80),
     st.text(max_size=60),
     st.builds(
-        lambda sequence, index, count, levels, kind, data: (
-            pack_header(PacketHeader(sequence, index, count, levels, kind)) + data
-        ),
+        lambda sequence, count, levels, data: tokens_head(sequence, levels, count) + data,
         st.integers(0, 4),
-        st.integers(0, 4),
-        st.sampled_from([0, 1, 2, 1500, 2**32 - 1]),
+        st.sampled_from([0, 1, 2, 1500, 2**14 - 1]),
         st.integers(0, 5),
-        st.integers(0, 3),
         st.binary(max_size=1200),
     ),
     st.sampled_from(
@@ -356,3 +342,50 @@ def test_a_repeated_finalize_counts_once() -> None:
     twice.send('{"type":"finalize"}')
     assert twice.errors == once.errors == []
     assert twice.controls == once.controls
+
+
+@pytest.mark.parametrize("frames_per_packet", [1, 3, 50])
+def test_packets_of_several_frames_hold_the_same_frames(frames_per_packet: int) -> None:
+    one = Loop(mode="encode").send(audio_packet(0, pcm(480 * 10))).send({"type": "finalize"})
+    several = Loop(mode="encode", frames_per_packet=frames_per_packet)
+    several.send(audio_packet(0, pcm(480 * 10))).send({"type": "finalize"})
+    assert sum(map(codes_of, several.packets), []) == sum(map(codes_of, one.packets), [])  # noqa: RUF017
+    counts = [len(codes_of(packet)) for packet in several.packets]
+    assert set(counts[:-1]) <= {frames_per_packet}
+    assert several.controls[-1]["sha256"] == one.controls[-1]["sha256"]
+
+
+def test_frames_that_wait_for_company_leave_at_a_flush_a_clear_and_another_level() -> None:
+    loop = Loop(mode="encode", frames_per_packet=10).send(audio_packet(0, pcm(480 * 2)))
+    assert loop.packets == []
+    loop.send({"type": "flush"})
+    assert [len(codes_of(packet)) for packet in loop.packets] == [2]
+    loop.send(audio_packet(1, pcm(480 * 3))).send({"type": "levels", "levels": 1})
+    loop.send(audio_packet(2, pcm(480)))
+    assert [len(codes_of(packet)) for packet in loop.packets] == [2, 3]
+    loop.send({"type": "clear"})
+    assert [unpack_head(packet).levels for packet in loop.packets] == [3, 3, 1]
+
+
+def test_several_frames_of_audio_share_a_packet_too() -> None:
+    loop = Loop(frames_per_packet=4).send(audio_packet(0, pcm(480 * 8)))
+    loop.send({"type": "finalize"})
+    # The delay is cut from the first, and the padding's frame makes up for it at the end.
+    assert [len(payload_of(packet)) // 2 for packet in loop.packets] == [1680, 1920, 240]
+
+
+def test_a_level_of_the_lowest_rate_takes_few_bytes() -> None:
+    loop = Loop(mode="encode", levels=1, frames_per_packet=3)
+    loop.send(audio_packet(0, pcm(480 * 3)))
+    # Codes of 8 and 9 bits: 51 bits, and three bytes of head.
+    assert [len(packet) for packet in loop.packets] == [3 + 7]
+
+
+def test_sequences_are_told_apart_beyond_their_eight_bits() -> None:
+    loop = Loop(mode="encode")
+    for sequence in range(600):
+        loop.send(audio_packet(sequence, pcm(48)))
+    loop.send(audio_packet(599, pcm(48)))
+    assert (loop.errors, loop.session.next_sequence) == ([], 600)
+    loop.send(audio_packet(601, pcm(48)))
+    assert loop.errors == ["bad_sequence"]

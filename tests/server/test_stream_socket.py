@@ -7,13 +7,22 @@ from socket import SHUT_RDWR
 import numpy as np
 import pytest
 from fake_codec import SPEC, FakeCodec
-from running import RunningServer, audio_packet, noise, wav_bytes
+from running import (
+    RunningServer,
+    audio_packet,
+    codes_of,
+    noise,
+    payload_of,
+    tokens_packet,
+    wav_bytes,
+)
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from codec.config import CodecSpec
 from codec.pcm import encode_pcm
 from codec.stream import FrameFeed
-from server.protocol import HEADER_BYTES, KIND_TOKENS, PacketHeader, pack_header, unpack_header
+from server.protocol import unpack_head
 
 
 def receive_all(socket: ClientConnection) -> tuple[list[dict], list[bytes]]:
@@ -39,13 +48,8 @@ def send_audio(socket: ClientConnection, data: bytes, chunk_bytes: int, first: i
     return sequence
 
 
-def tokens_of(packets: list[bytes]) -> list[list[int]]:
-    frames = []
-    for packet in packets:
-        header = unpack_header(packet)
-        codes = np.frombuffer(packet[HEADER_BYTES:], "<u2").reshape(header.count, -1)
-        frames.extend(codes.tolist())
-    return frames
+def tokens_of(packets: list[bytes], spec: CodecSpec = SPEC) -> list[list[int]]:
+    return [frame for packet in packets for frame in codes_of(packet, spec)]
 
 
 def expected_codes(samples: np.ndarray, levels: int = 3, rate_hz: int = 24_000) -> list[list[int]]:
@@ -93,14 +97,14 @@ def test_transcoding_gives_as_many_samples_as_it_got(server: RunningServer, rate
         send_audio(socket, encode_pcm(samples, "s16le"), 2 * rate_hz // 50)
         socket.send('{"type":"finalize"}')
         controls, packets = receive_all(socket)
-    headers = [unpack_header(packet) for packet in packets]
-    assert sum(header.count for header in headers) == len(samples)
-    assert [header.sequence for header in headers] == list(range(len(headers)))
+    assert sum(len(payload_of(packet)) // 2 for packet in packets) == len(samples)
+    lows = [unpack_head(packet).low_sequence for packet in packets]
+    assert lows == [number % 256 for number in range(len(packets))]
     assert controls[-1]["samples"] == len(samples)
     reply = server.client.post(
         f"/v1/transcode?format=raw&sample_rate={rate_hz}", content=wav_bytes(samples, rate_hz)
     )
-    assert b"".join(packet[HEADER_BYTES:] for packet in packets) == reply.content
+    assert b"".join(map(payload_of, packets)) == reply.content
 
 
 def test_decoding_the_tokens_of_a_stream_gives_what_transcoding_gives(
@@ -110,11 +114,10 @@ def test_decoding_the_tokens_of_a_stream_gives_what_transcoding_gives(
     frames = expected_codes(samples)
     with server.connect("mode=decode") as socket:
         for index, frame in enumerate(frames):
-            header = PacketHeader(index, index, 1, 3, KIND_TOKENS)
-            socket.send(pack_header(header) + np.array(frame, "<u2").tobytes())
+            socket.send(tokens_packet(index, [frame], 3))
         socket.send('{"type":"finalize"}')
         _, packets = receive_all(socket)
-    decoded = b"".join(packet[HEADER_BYTES:] for packet in packets)
+    decoded = b"".join(map(payload_of, packets))
     reply = server.client.post("/v1/transcode?format=raw", content=wav_bytes(samples))
     assert decoded[: len(reply.content)] == reply.content
     assert len(decoded) == 2 * (len(frames) * 480 - 240)
@@ -205,7 +208,7 @@ def test_a_resume_replaces_the_connection_that_still_stands(server: RunningServe
             receive_all(old)
             assert old.close_code == 4011
             new.send(audio_packet(1, bytes(960)))
-            assert unpack_header(new.recv(timeout=5)).index == 1
+            assert unpack_head(new.recv(timeout=5)).low_sequence == 1
 
 
 def test_a_session_that_was_closed_cleanly_cannot_be_resumed(server: RunningServer) -> None:
