@@ -6,7 +6,14 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from codec import __version__
-from server import routes_demo, routes_files, routes_jobs, routes_operations, routes_stream
+from server import (
+    routes_demo,
+    routes_files,
+    routes_jobs,
+    routes_local,
+    routes_operations,
+    routes_stream,
+)
 from server.models import LoadModel, load_model
 from server.request_frame import RequestFrame, add_problem_handlers
 from server.service import running_service
@@ -35,6 +42,7 @@ def create_app(settings: Settings | None = None, load: LoadModel = load_model) -
     )
     add_problem_handlers(app)
     app.add_middleware(RequestFrame)
+    app.include_router(routes_local.router)
     for routes in (routes_operations, routes_files, routes_jobs, routes_stream, routes_demo):
         app.include_router(routes.router)
     return app
