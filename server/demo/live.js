@@ -25,6 +25,7 @@ export class Recording {
       this.model,
       (chunk) => this.onChunk(chunk),
       this.events.onWaiting,
+      this.place.context,
     );
     this.take = new Take(this.model, this.microphone.rateHz, "microphone");
     try {

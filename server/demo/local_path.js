@@ -14,6 +14,7 @@ export class LocalPath {
     this.codec = codec;
     this.samplesHeard = 0;
     this.work = Promise.resolve();
+    this.sound = Promise.resolve();
     this.isOver = false;
   }
 
@@ -38,6 +39,7 @@ export class LocalPath {
   async finish() {
     this.follow(this.encoder.finish());
     await this.work;
+    await this.sound;
     if (this.failure) throw this.failure;
     this.write(await this.decoder.finish());
     this.isOver = true;
@@ -53,24 +55,34 @@ export class LocalPath {
   // Packets are taken in the order in which they were asked for.
   follow(made, cameAtMs) {
     made.catch(() => {}); // told below, in its turn
-    this.work = this.work.then(async () => {
-      if (this.isOver) return;
-      try {
-        for (const packet of await made) await this.onPacket(packet, cameAtMs);
-      } catch (error) {
-        this.failure = error;
-        this.handlers.onFailure(error);
-        this.abandon();
-      }
-    });
+    this.work = this.work.then(() => this.guarded(async () => {
+      for (const packet of await made) this.onPacket(packet, cameAtMs);
+    }));
   }
 
-  async onPacket({ index, level, bytes, codes }, cameAtMs) {
+  // Decoding is asked for at once: waiting for the sound before it would put it behind later chunks.
+  onPacket({ index, level, bytes, codes }, cameAtMs) {
     const isLost = isLostAt(index, this.wish.lossShare);
     this.take.tokens.append(codes, level, isLost);
     this.handlers.onFrames(level, 1);
-    this.write(await (isLost ? this.decoder.lost(1) : this.decoder.push({ index, level, bytes })));
-    if (cameAtMs !== undefined) this.handlers.onDelay(performance.now() - cameAtMs);
+    const decoded = isLost ? this.decoder.lost(1) : this.decoder.push({ index, level, bytes });
+    decoded.catch(() => {});
+    this.sound = this.sound.then(() => this.guarded(async () => {
+      this.write(await decoded);
+      if (cameAtMs !== undefined) this.handlers.onDelay(performance.now() - cameAtMs);
+    }));
+  }
+
+  async guarded(step) {
+    if (this.isOver) return;
+    try {
+      await step();
+    } catch (error) {
+      if (this.isOver) return;
+      this.failure = error;
+      this.abandon();
+      this.handlers.onFailure(error);
+    }
   }
 
   write(samples) {

@@ -1,6 +1,7 @@
 // Where the codec works: on the server, or in this browser.
 
 import { decodeHere, encodeHere, LocalPath } from "./local_path.js";
+import { preparedContext } from "./microphone.js";
 import { wavBlob } from "./pcm.js";
 import { decodeFile, encodeFile, LivePath } from "./path.js";
 
@@ -45,11 +46,12 @@ export class BrowserPlace {
       headers: key ? { Authorization: `Bearer ${key}` } : {},
       onProgress: (file) => onProgress((bytes += file.bytes)),
     });
-    return new BrowserPlace(codec);
+    return new BrowserPlace(codec, await preparedContext(model.sample_rate_hz));
   }
 
-  constructor(codec) {
+  constructor(codec, context) {
     this.codec = codec;
+    this.context = context; // for microphones
   }
 
   livePath(take, wish, handlers) {

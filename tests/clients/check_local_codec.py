@@ -5,6 +5,7 @@ Not collected by default, since Node.js and `make web` are no dependencies of th
 
 import io
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from codec.file_decode import decode_container
 from codec.file_encode import AudioEncoder, encode_audio
 from codec.runtime import Codec
 
+_log = logging.getLogger(__name__)
 # WebAssembly rounds after each product, the server's processor after each product and sum. So
 # latents differ by some 1e-6, and where two entries of a book are equally near, the other one wins.
 MOST_FRAMES_PER_100_000 = 20
@@ -77,8 +79,10 @@ def check_equal(codec: Codec, pcm: F32, codes: U16, heard: F32, most_frames: int
     # Of the codes made here, so that a token that fell otherwise does not count twice.
     wanted = python_pcm(codec, codes, levels)[codec.spec.delay_samples :]
     worst = float(np.abs(heard - wanted).max())
-    print(f"{len(codes)} frames: {(codes != expected).sum()} codes in {len(differing)} frames differ")
-    print(f"samples differ by at most {worst:.2g}; as 16 bits, {_differing_s16(heard, wanted)}")
+    _log.info(
+        f"{len(codes)} frames: {(codes != expected).sum()} codes in {len(differing)} frames differ"
+    )
+    _log.info(f"samples differ by at most {worst:.2g}; as 16 bits, {_differing_s16(heard, wanted)}")
     assert worst < PCM_TOLERANCE
 
 
@@ -164,7 +168,8 @@ def test_files_are_those_of_the_command_line_byte_for_byte_and_back(
     (tmp_path / "theirs.grv").write_bytes(theirs)
     program = """
         const codec = await GroveCodec.load(bundle);
-        await writeFile(`${folder}/ours.grv`, await codec.encode(await floats("pcm.f32"), { levels: 4 }));
+        const ours = await codec.encode(await floats("pcm.f32"), { levels: 4 });
+        await writeFile(`${folder}/ours.grv`, ours);
         const { channels, sampleRate, damage } = await codec.decode(await file("theirs.grv"));
         await save("heard.f32", channels[0]);
         const low = await codec.decode(await file("theirs.grv"), { levels: 1, sampleRate: 48000 });
@@ -213,7 +218,7 @@ def test_other_rates_come_back_in_time_and_near_the_server_s_tokens(
     theirs = file_codes(python_file(codec, pcm, rate_hz, codec.spec.levels))
     equal = float((ours == theirs).mean())
     first = float((ours[:, :2] == theirs[:, :2]).mean())
-    print(f"{rate_hz} Hz: {equal:.2%} of the codes are the server's, {first:.2%} of level 1's")
+    _log.info(f"{rate_hz} Hz: {equal:.2%} of the codes are the server's, {first:.2%} of level 1's")
     assert ours.shape == theirs.shape
     assert first > 0.97
 
@@ -230,11 +235,15 @@ const said = cases.map((hex) => {
   try {
     const reader = new ContainerReader(Uint8Array.from(Buffer.from(hex, "hex")));
     const events = [...reader.events()].map((event) => event.kind === "block"
-      ? ["block", event.firstFrame, event.channels.map(({ codes, levels }) => [[...codes], [...levels]])]
+      ? ["block", event.firstFrame,
+      event.channels.map(({ codes, levels }) => [[...codes], [...levels]])]
       : event.kind === "start"
         ? ["start", event.number, event.firstFrame, event.skipSamples]
-        : ["end", event.number, event.endFrame, event.sampleCount, event.sourceSampleCount, event.isExact]);
-    return [events, reader.damage.map(({ reason, firstFrame, frames }) => [reason, firstFrame, frames])];
+        : ["end", event.number, event.endFrame, event.sampleCount, event.sourceSampleCount,
+          event.isExact]);
+    const damage = reader.damage.map(({ reason, firstFrame, frames }) =>
+      [reason, firstFrame, frames]);
+    return [events, damage];
   } catch (error) {
     return error.code;
   }
@@ -297,7 +306,9 @@ def test_damaged_files_are_read_as_the_command_line_reads_them(tmp_path: Path) -
         assert ours == python_reading(case), f"case {number} of {len(case)} bytes"
 
 
-def test_bad_input_has_one_named_error_and_closes_its_stream(codec: Codec, tmp_path: Path) -> None:
+def test_bad_input_has_one_named_error_and_closes_its_stream(
+    codec: Codec, tmp_path: Path
+) -> None:
     other = codec.spec.model_copy(update={"model_sha256": "0" * 64})
     out = io.BytesIO()
     writer = ContainerWriter(
@@ -314,7 +325,8 @@ def test_bad_input_has_one_named_error_and_closes_its_stream(codec: Codec, tmp_p
         said.short = await load(changed("encoder.onnx", (bytes) => bytes.subarray(0, 1000)));
         said.swapped = await load({ ...bundle, "encoder.onnx": bundle["decoder.onnx"] });
         said.manifest = await load(changed("manifest.json", () => Buffer.from("{}")));
-        const renamed = (bytes) => Buffer.from(String(bytes).replace(/"model_sha256": "./, '"model_sha256": "x'));
+        const renamed = (bytes) =>
+          Buffer.from(String(bytes).replace(/"model_sha256": "./, '"model_sha256": "x'));
         said.spec = await load(changed("manifest.json", renamed));
         const { "encoder.onnx": _, ...missing } = bundle;
         said.missing = await load(missing);
@@ -327,17 +339,20 @@ def test_bad_input_has_one_named_error_and_closes_its_stream(codec: Codec, tmp_p
         const use = async (kind, act, options) => {
           const stream = codec[kind](options);
           const code = await codeOf(Promise.resolve().then(() => act(stream)));
-          const after = await codeOf(kind === "encoder" ? stream.push(new Float32Array(9)) : stream.lost(1));
+          const more = kind === "encoder" ? stream.push(new Float32Array(9)) : stream.lost(1);
+          const after = await codeOf(more);
           return `${code} then ${after}`;
         };
         const packet = { index: 0, level: 1, bytes: Uint8Array.of(1, 2, 48) };
         said.nan = await use("encoder", (encoder) => encoder.push(Float32Array.of(0, NaN)));
         said.infinite = await use("encoder", (encoder) => encoder.push(Float32Array.of(-Infinity)));
         said.kind = await use("encoder", (encoder) => encoder.push([1, 2, 3]));
-        said.size = await use("decoder", (decoder) => decoder.push({ ...packet, bytes: new Uint8Array(4) }));
-        said.padding = await use("decoder", (decoder) => decoder.push({ ...packet, bytes: Uint8Array.of(1, 2, 49) }));
-        said.level = await use("decoder", (decoder) => decoder.push({ ...packet, level: 7 }));
-        said.gap = await use("decoder", (decoder) => decoder.push({ ...packet, index: 1e6 }));
+        const push = (change) =>
+          use("decoder", (decoder) => decoder.push({ ...packet, ...change }));
+        said.size = await push({ bytes: new Uint8Array(4) });
+        said.padding = await push({ bytes: Uint8Array.of(1, 2, 49) });
+        said.level = await push({ level: 7 });
+        said.gap = await push({ index: 1e6 });
         said.nothing = await use("decoder", (decoder) => decoder.push(undefined));
         said.good = await use("decoder", (decoder) => decoder.push(packet));
         said.levels = await codeOf(Promise.resolve().then(() => codec.encoder({ levels: 9 })));
@@ -350,7 +365,8 @@ def test_bad_input_has_one_named_error_and_closes_its_stream(codec: Codec, tmp_p
         const remote = await GroveCodec.load(bundle, { worker: true });
         const waiting = codeOf(remote.encoder().push(new Float32Array(480_000)));
         await remote.worker.worker.terminate();
-        said.lost = [await waiting, await codeOf(remote.encoder().push(new Float32Array(480)))].join();
+        const later = codeOf(remote.encoder().push(new Float32Array(480)));
+        said.lost = [await waiting, await later].join();
 
         const validate = WebAssembly.validate;
         WebAssembly.validate = () => false;

@@ -1,7 +1,8 @@
-"""The codec in the browser itself: the server's tokens, with the server stopped, in a real Chromium."""
+"""The codec in the browser itself: the server's tokens, also with the server stopped."""
 
 import base64
 import json
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
+_log = logging.getLogger(__name__)
 LAW_FRAMES = 3000
 PCM_TOLERANCE = 1e-5
 CODE = """async ([pcm, threads, chunk]) => {
@@ -33,7 +35,9 @@ CODE = """async ([pcm, threads, chunk]) => {
   if (threads > 1) {
     const { GroveCodec } = await import("/local/codec/index.js");
     codec = await GroveCodec.load(`/local/bundles/${codec.spec.model_sha256}/`, {
-      runtime: new URL("/local/runtime/ort.wasm.bundle.min.mjs", location).href, worker: true, threads,
+      runtime: new URL("/local/runtime/ort.wasm.bundle.min.mjs", location).href,
+      worker: true,
+      threads,
     });
   }
   const [encoder, decoder] = [codec.encoder(), codec.decoder()];
@@ -69,7 +73,7 @@ def own_page(browser: "Browser", own_server: ServerProcess) -> "Iterator[Page]":
 
 
 def choose_browser(page: "Page") -> None:
-    expect_text(status(page), "Ready.")
+    expect_text(status(page), re.compile(r"^Ready[.:]"))
     page.get_by_label("In this browser").check(force=True)
     page.get_by_text("the server may be stopped").wait_for(timeout=120_000)
 
@@ -98,7 +102,9 @@ def test_chromium_makes_the_server_s_tokens(
     wanted, _ = codec.decode_step(expected, levels, codec.decoder_state(1))
     differing = int((codes != expected[0]).sum())
     worst = float(np.abs(heard - wanted[0][codec.spec.delay_samples :]).max())
-    print(f"{threads} threads, {frame_count} frames: {differing} codes differ, samples by {worst:.2g}")
+    _log.info(
+        f"{threads} threads, {frame_count} frames: {differing} codes differ, samples by {worst:.2g}"
+    )
     assert is_isolated
     assert differing == 0
     assert worst < PCM_TOLERANCE

@@ -47,6 +47,8 @@ export interface EncodedPacket extends Packet {
   index: number;
   /** The codes that the level carries, as `GroveStream.sendTokens` and speech models take them. */
   codes: Uint16Array;
+  /** Of the last sample, where samples came with a time through `listen`. */
+  time?: number;
 }
 
 export type Samples = Float32Array | Int16Array;

@@ -144,7 +144,7 @@ class RemoteEncoder extends RemoteStream {
     return this.call("setLevels", [levels]);
   }
 
-  /** Take samples from a MessagePort, such as a worklet's; packets go to `onPackets`. */
+  /** Take { samples, time } from a MessagePort, such as a worklet's; packets go to `onPackets`. */
   listen(port, onPackets, onError = () => {}) {
     this.take = (packets, error) => (error ? onError(error) : onPackets(packets));
     return this.call("listen", [port], [port]);

@@ -52,11 +52,12 @@ async function onStream(id, method, args) {
   return value;
 }
 
-// Samples straight from a worklet; packets go to the page.
+// Samples straight from a worklet; packets go to the page, with the time that came with the samples.
 function listen(id, encoder, input) {
   input.onmessage = async ({ data }) => {
     try {
-      const packets = await encoder.push(data);
+      const packets = await encoder.push(data.samples);
+      for (const packet of packets) packet.time = data.time;
       if (packets.length) port.postMessage({ stream: id, packets });
     } catch (error) {
       input.close();
