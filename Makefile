@@ -43,7 +43,7 @@ bench: .venv/bench
 	$(BIN)/grove bench
 
 # The demo page in a real Chromium, which has to be on the path.
-demo-test: .venv/dev
+demo-test: .venv/dev web
 	$(PIP) -e '.[browser]'
 	$(BIN)/pytest -m browser tests/demo
 

@@ -306,9 +306,7 @@ def test_damaged_files_are_read_as_the_command_line_reads_them(tmp_path: Path) -
         assert ours == python_reading(case), f"case {number} of {len(case)} bytes"
 
 
-def test_bad_input_has_one_named_error_and_closes_its_stream(
-    codec: Codec, tmp_path: Path
-) -> None:
+def test_bad_input_has_one_named_error_and_closes_its_stream(codec: Codec, tmp_path: Path) -> None:
     other = codec.spec.model_copy(update={"model_sha256": "0" * 64})
     out = io.BytesIO()
     writer = ContainerWriter(
@@ -318,7 +316,8 @@ def test_bad_input_has_one_named_error_and_closes_its_stream(
     (tmp_path / "foreign.grv").write_bytes(out.getvalue())
     program = """
         const said = {};
-        const changed = (name, change) => ({ ...bundle, [name]: change(Buffer.from(bundle[name])) });
+        const changed = (name, change) =>
+          ({ ...bundle, [name]: change(Buffer.from(bundle[name])) });
         const flip = (bytes) => { bytes[bytes.length >> 1] ^= 1; return bytes; };
         const load = (files, options) => codeOf(GroveCodec.load(files, options));
         said.flipped = await load(changed("decoder.onnx", flip));

@@ -1,7 +1,7 @@
 """Measure the codec in a real Chromium: loading, and a live step of 20 ms both ways.
 
-    make web demo-test                                   # once
-    .venv/bin/python tests/demo/measure_browser_codec.py
+make web demo-test                                   # once
+.venv/bin/python tests/demo/measure_browser_codec.py
 """
 
 import json

@@ -3,7 +3,8 @@
 class Capture extends AudioWorkletProcessor {
   constructor(options) {
     super();
-    this.chunk = new Float32Array(options.processorOptions.chunkSamples);
+    this.chunkSamples = options.processorOptions.chunkSamples;
+    this.chunk = new Float32Array(this.chunkSamples);
     this.filled = 0;
     this.output = null;
     this.port.onmessage = (event) => (this.output = event.data);
@@ -16,14 +17,14 @@ class Capture extends AudioWorkletProcessor {
       let sum = 0;
       for (const channel of channels) sum += channel[i];
       this.chunk[this.filled++] = sum / channels.length;
-      if (this.filled === this.chunk.length) this.post((currentFrame + i + 1) / sampleRate);
+      if (this.filled === this.chunkSamples) this.post((currentFrame + i + 1) / sampleRate);
     }
     return true;
   }
 
   post(time) {
     this.output.postMessage({ samples: this.chunk, time }, [this.chunk.buffer]);
-    this.chunk = new Float32Array(this.chunk.length);
+    this.chunk = new Float32Array(this.chunkSamples); // the other one went with the message
     this.filled = 0;
   }
 }

@@ -56,6 +56,8 @@ export type Samples = Float32Array | Int16Array;
 export interface Encoder {
   push(samples: Samples): Promise<EncodedPacket[]>;
   setLevels(levels: number): Promise<void>;
+  /** Leave out samples in order to be on time: packets are numbered as if they had been encoded. */
+  skip(samples: number): Promise<void>;
   finish(): Promise<EncodedPacket[]>;
   close(): void;
   /** With `worker: true` only: samples come straight from a worklet's port. */

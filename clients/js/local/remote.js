@@ -139,6 +139,10 @@ class RemoteEncoder extends RemoteStream {
     return this.call("push", [samples]);
   }
 
+  skip(samples) {
+    return this.call("skip", [samples]);
+  }
+
   setLevels(levels) {
     checkLevels(this.codec.spec, levels);
     return this.call("setLevels", [levels]);

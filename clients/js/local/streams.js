@@ -75,6 +75,14 @@ export class Encoder extends Stream {
     return this.inTurn(async () => this.packets(await this.step(this.feed.push(own))));
   }
 
+  /** Leave out samples in order to be on time: packets are numbered as if they had been encoded. */
+  skip(samples) {
+    return this.inTurn(() => {
+      const seconds = samples / this.feed.resampler.fromHz;
+      this.index += Math.round((seconds * this.spec.sample_rate_hz) / this.spec.hop_samples);
+    });
+  }
+
   /** Return the last packets; the stream is closed then. */
   finish() {
     return this.inTurn(async () => {

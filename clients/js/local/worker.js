@@ -2,6 +2,8 @@
 
 import { GroveCodec, GroveCodecError } from "./index.js";
 
+const MOST_WAITING = 15; // chunks of a worklet, 20 ms each
+
 const streams = new Map();
 let codec = null;
 
@@ -54,17 +56,33 @@ async function onStream(id, method, args) {
 
 // Samples straight from a worklet; packets go to the page, with the time that came with the samples.
 function listen(id, encoder, input) {
+  const waiting = [];
+  let isBusy = false;
   input.onmessage = async ({ data }) => {
+    waiting.push(data);
+    if (isBusy) return;
+    isBusy = true;
     try {
-      const packets = await encoder.push(data.samples);
-      for (const packet of packets) packet.time = data.time;
-      if (packets.length) port.postMessage({ stream: id, packets });
+      while (waiting.length) await encodeNext(id, encoder, waiting);
     } catch (error) {
       input.close();
       const { code, message, hint } = error;
       port.postMessage({ stream: id, error: { code, message, hint } });
     }
+    isBusy = false;
   };
+}
+
+async function encodeNext(id, encoder, waiting) {
+  // On a device that is too slow, what is old is worth less than being on time.
+  if (waiting.length > MOST_WAITING) {
+    const late = waiting.splice(0, waiting.length - 1);
+    await encoder.skip(late.reduce((sum, { samples }) => sum + samples.length, 0));
+  }
+  const { samples, time } = waiting.shift();
+  const packets = await encoder.push(samples);
+  for (const packet of packets) packet.time = time;
+  if (packets.length) port.postMessage({ stream: id, packets });
 }
 
 // What is decoded goes straight to a worklet; the page gets how many samples there were.
