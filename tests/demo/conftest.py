@@ -107,6 +107,7 @@ def opened(
     """Open the page; a script error fails the test that caused it."""
     page = browser.new_page()
     page.set_viewport_size(VIEW)
+    page.set_default_navigation_timeout(120_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     if prepare:
