@@ -2,6 +2,7 @@
 
 const HEADER_BYTES = 13; // index u32, captured at f64 (milliseconds of the sender's clock), level u8
 const PING_MS = 1000;
+const MOST_TRIP_MS = 1000; // a slower answer says too little of the other's clock
 
 export const nowMs = () => performance.timeOrigin + performance.now();
 
@@ -10,7 +11,7 @@ export class Line {
   constructor(room, handlers) {
     this.handlers = handlers;
     this.clockAheadMs = 0; // the other's clock against this one, from the quickest ping
-    this.bestTripMs = Infinity;
+    this.bestTripMs = MOST_TRIP_MS;
     this.sentBytes = 0;
     this.receivedBytes = 0;
     const url = new URL(`/rooms/${encodeURIComponent(room)}`, location.href.replace(/^http/, "ws"));
@@ -56,7 +57,7 @@ export class Line {
     switch (said.type) {
       case "joined":
       case "left":
-        this.bestTripMs = Infinity; // another machine, another clock
+        this.bestTripMs = MOST_TRIP_MS; // another machine, another clock
         this.handlers.onPeer(said.type === "joined");
         break;
       case "ping":
