@@ -121,17 +121,13 @@ class DemoPage {
 
   // What is open goes through the codec again, now at the other place.
   onPlace() {
-    if (!this.take) return;
-    this.take.isEncoded = false;
-    this.runFile();
+    if (this.take) this.take.isEncoded = false;
+    if (this.take) this.runFile();
   }
 
   onSlider() {
     this.readSliders();
-    if (this.recording) {
-      this.recording.setLevels(this.wish.levels);
-      return;
-    }
+    if (this.recording) return this.recording.setLevels(this.wish.levels);
     clearTimeout(this.sliderTimer);
     if (this.take) this.sliderTimer = setTimeout(() => this.runFile(), SLIDER_REST_MS);
   }
@@ -244,9 +240,7 @@ class DemoPage {
     this.work.abort();
     const work = new AbortController();
     this.work = work;
-    const take = this.take;
-    const wish = { ...this.wish };
-    const place = this.places.current;
+    const [take, wish, place] = [this.take, { ...this.wish }, this.places.current];
     try {
       if (!take.isEncoded) {
         // Whoever moves a slider meanwhile starts afresh, from no tokens.
