@@ -15,8 +15,20 @@ COPY LICENSE ./
 COPY exports exports
 COPY codec codec
 COPY server server
+COPY clients/js/local clients/js/local
 COPY deploy/docker/healthcheck.py ./
 RUN /opt/venv/bin/python -m compileall -q codec server healthcheck.py
+
+# ONNX Runtime Web, with which the demo page's own codec runs; two files of it, one packed as well.
+FROM ${PYTHON_IMAGE} AS web
+RUN apt-get update && apt-get install -y --no-install-recommends npm
+WORKDIR /web
+COPY clients/js/package.json clients/js/package-lock.json clients/js/.npmrc ./
+RUN npm ci
+WORKDIR /dist
+RUN cp /web/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs \
+        /web/node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm . \
+    && gzip -9 -k -n ort.wasm.bundle.min.mjs ort-wasm-simd-threaded.wasm
 
 FROM ${PYTHON_IMAGE} AS run
 LABEL org.opencontainers.image.title="grove" \
@@ -28,6 +40,7 @@ RUN groupadd --gid 10001 grove \
     && install -d -o grove -g grove -m 0700 /var/lib/grove
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
+COPY --from=web /dist /app/clients/js/node_modules/onnxruntime-web/dist
 WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \

@@ -9,10 +9,19 @@ DATA ?=
 LOAD ?=
 OUT ?= runs/$(basename $(notdir $(RECIPE)))
 
-.PHONY: serve test test-slow lint format bench load demo-test test-node train clean
+WEB := clients/js/node_modules/onnxruntime-web/dist
+
+.PHONY: serve web test test-slow lint format bench load demo-test test-node train clean
 
 serve: .venv/core
 	$(BIN)/grove serve --host $(HOST) --port $(PORT)
+
+# The codec for browsers: ONNX Runtime Web from npm, packed once so that it crosses the line small.
+web: $(WEB)/ort-wasm-simd-threaded.wasm.gz
+
+$(WEB)/ort-wasm-simd-threaded.wasm.gz: clients/js/package-lock.json
+	npm ci --silent --prefix clients/js
+	gzip -9 -k -n -f $(WEB)/ort-wasm-simd-threaded.wasm $(WEB)/ort.wasm.bundle.min.mjs
 
 test: .venv/dev
 	$(BIN)/pytest
@@ -34,13 +43,13 @@ bench: .venv/bench
 	$(BIN)/grove bench
 
 # The demo page in a real Chromium, which has to be on the path.
-demo-test: .venv/dev
+demo-test: .venv/dev web
 	$(PIP) -e '.[browser]'
 	$(BIN)/pytest -m browser tests/demo
 
 # The JavaScript client in a real node, version 20 or later.
-test-node: .venv/dev
-	$(BIN)/pytest tests/clients/check_javascript_client.py
+test-node: .venv/dev web
+	$(BIN)/pytest tests/clients/check_javascript_client.py tests/clients/check_local_codec.py
 
 # Streams against a running server: make load LOAD='--streams 40 --seconds 300'
 load: .venv/core

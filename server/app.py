@@ -8,7 +8,14 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from codec import __version__
-from server import routes_demo, routes_files, routes_jobs, routes_operations, routes_stream
+from server import (
+    routes_demo,
+    routes_files,
+    routes_jobs,
+    routes_local,
+    routes_operations,
+    routes_stream,
+)
 from server.api_docs import Document, complete
 from server.models import LoadModel, load_model
 from server.problems import ProblemDocument
@@ -88,6 +95,13 @@ def create_app(settings: Settings | None = None, load: LoadModel = load_model) -
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to extend it
-    for routes in (routes_operations, routes_files, routes_jobs, routes_stream, routes_demo):
+    for routes in (
+        routes_local,
+        routes_operations,
+        routes_files,
+        routes_jobs,
+        routes_stream,
+        routes_demo,
+    ):
         app.include_router(routes.router)
     return app

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from codec.bundle import load_bundle
+from codec.bundle import Bundle, load_bundle
 from codec.config import CodecSpec
 from codec.errors import BundleError
 from codec.runtime import Codec
@@ -16,6 +16,7 @@ class Model:
 
     codec: FrameCodec
     accepted_models: frozenset[str]
+    bundle: Bundle | None = None
 
     @property
     def spec(self) -> CodecSpec:
@@ -36,7 +37,7 @@ LoadModel = Callable[[str, int], Model]
 
 def load_model(name: str, threads: int) -> Model:
     bundle = load_bundle(name)
-    return Model(Codec(bundle, threads), bundle.accepted_models)
+    return Model(Codec(bundle, threads), bundle.accepted_models, bundle)
 
 
 class Shelf:

@@ -37,6 +37,8 @@ _HEADERS: Final = {
     # The files change with the server, and an ETag makes asking cheap.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": _POLICY,
+    # With the next line the page is isolated, and a codec in it may use several threads.
+    "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",

@@ -26,6 +26,7 @@ NOT_RUN = {
     "starts, and have it from the fixture",
     "import { Grove, framesOf }": "needs a browser or Node.js: tests/demo/test_readme_script.py "
     "and tests/clients/check_javascript_client.py run it",
+    "make web": "fetches from npm, and the relay never ends: tests/demo/test_call.py starts it",
     "sox -qd": "needs a microphone and websocat: tests/clients/test_client_examples.py runs it "
     "with stand-ins for both",
     "docker compose": "needs a Docker engine; tests/deploy holds what it would start",

@@ -1,6 +1,5 @@
 // A recording in progress: microphone, sessions, and going on after they were lost.
 
-import { LivePath } from "./path.js";
 import { Microphone } from "./microphone.js";
 import { Take } from "./take.js";
 
@@ -10,10 +9,10 @@ const MAX_SECONDS = 600;
 // events: onStatus(text), onEnd(error or null, tokensAgree), onOpen(session.created),
 // onDelay(ms), onRoundTrip(ms), onWaiting(seconds), onIn(samples), onOut(samples).
 export class Recording {
-  constructor(model, wish, access, events) {
+  constructor(model, wish, place, events) {
     this.model = model;
     this.wish = wish;
-    this.access = access;
+    this.place = place;
     this.events = events;
     this.path = null;
     this.isStopped = false;
@@ -26,6 +25,7 @@ export class Recording {
       this.model,
       (chunk) => this.onChunk(chunk),
       this.events.onWaiting,
+      this.place.context,
     );
     this.take = new Take(this.model, this.microphone.rateHz, "microphone");
     try {
@@ -39,7 +39,7 @@ export class Recording {
   }
 
   async openPath() {
-    const path = new LivePath(this.take, this.wish, this.handlers(), this.access);
+    const path = this.place.livePath(this.take, this.wish, this.handlers());
     this.opening = path;
     this.events.onOpen(await path.open());
     if (this.isStopped) path.abandon();

@@ -6,8 +6,7 @@ import { CodePanel } from "./code.js";
 import { Delays, Figures, LevelMeter } from "./figures.js";
 import { Recording } from "./live.js";
 import { Report, explain } from "./messages.js";
-import { decodeFile, encodeFile } from "./path.js";
-import { wavBlob } from "./pcm.js";
+import { PlaceSwitch } from "./place_switch.js";
 import { AbPlayer } from "./player.js";
 import { Take, TokenTrack, Track, isLostAt } from "./take.js";
 import { Views, WINDOW_SECONDS } from "./views.js";
@@ -27,6 +26,7 @@ class DemoPage {
     this.player = new AbPlayer(() => this.showPlaying());
     this.wish = { levels: 6, lossShare: 0 };
     this.code = new CodePanel(find, this.report);
+    this.places = new PlaceSwitch(find, this.access, this.report, () => this.onPlace());
     this.model = null;
     this.take = null;
     this.recording = null;
@@ -58,6 +58,7 @@ class DemoPage {
     find("levels").max = String(this.model.levels);
     find("levels").value = String(this.model.levels);
     for (const id of ["microphone", "file", "sample"]) find(id).disabled = false;
+    this.places.offer(this.model);
     this.readSliders();
     this.report.status("Ready.");
   }
@@ -114,16 +115,19 @@ class DemoPage {
       this.player.seek(Number(event.target.value));
       this.isDirty = true;
     });
-    find("save-grv").addEventListener("click", () => this.save("encode", "grv"));
-    find("save-wav").addEventListener("click", () => this.save("transcode", "wav"));
+    find("save-grv").addEventListener("click", () => this.save("grv"));
+    find("save-wav").addEventListener("click", () => this.save("wav"));
+  }
+
+  // What is open goes through the codec again, now at the other place.
+  onPlace() {
+    if (this.take) this.take.isEncoded = false;
+    if (this.take) this.runFile();
   }
 
   onSlider() {
     this.readSliders();
-    if (this.recording) {
-      this.recording.setLevels(this.wish.levels);
-      return;
-    }
+    if (this.recording) return this.recording.setLevels(this.wish.levels);
     clearTimeout(this.sliderTimer);
     if (this.take) this.sliderTimer = setTimeout(() => this.runFile(), SLIDER_REST_MS);
   }
@@ -150,7 +154,7 @@ class DemoPage {
     }
     this.begin();
     this.setPlayable(false);
-    const recording = new Recording(this.model, this.wish, this.access, this.recordingEvents());
+    const recording = new Recording(this.model, this.wish, this.places.current, this.recordingEvents());
     find("microphone").disabled = true;
     this.report.status("Asking for the microphone …");
     try {
@@ -200,6 +204,7 @@ class DemoPage {
     button.textContent = isOn ? "Stop the microphone" : "Start the microphone";
     button.setAttribute("aria-pressed", String(isOn));
     for (const id of ["file", "sample"]) find(id).disabled = isOn;
+    this.places.lock(isOn);
   }
 
   setAudible() {
@@ -235,17 +240,16 @@ class DemoPage {
     this.work.abort();
     const work = new AbortController();
     this.work = work;
-    const take = this.take;
-    const wish = { ...this.wish };
+    const [take, wish, place] = [this.take, { ...this.wish }, this.places.current];
     try {
       if (!take.isEncoded) {
         // Whoever moves a slider meanwhile starts afresh, from no tokens.
         take.tokens = new TokenTrack(take.tokens.codesPerFrame);
-        await encodeFile(take, this.fileHandlers("Encoding", work), this.access);
+        await place.encodeFile(take, this.fileHandlers("Encoding", work), work.signal);
         if (work.signal.aborted) return;
         take.isEncoded = true;
       }
-      const audio = await decodeFile(take, wish, this.fileHandlers("Decoding", work), this.access, work.signal);
+      const audio = await place.decodeFile(take, wish, this.fileHandlers("Decoding", work), work.signal);
       if (!work.signal.aborted) this.showDecoded(take, wish, audio);
     } catch (error) {
       if (work.signal.aborted) return;
@@ -328,14 +332,13 @@ class DemoPage {
     this.isDirty = true;
   }
 
-  async save(operation, format) {
+  async save(format) {
     const take = this.take;
     const button = find(`save-${format}`);
     button.disabled = true;
     this.report.status(`Making the .${format} file …`);
     try {
-      const body = take.file || wavBlob(take.original.values(), take.rateHz);
-      const blob = await this.access.convert(operation, this.wish.levels, format, body);
+      const blob = await this.places.current.convert(take, this.wish.levels, format);
       const link = document.createElement("a");
       link.href = URL.createObjectURL(blob);
       link.download = `${take.name.replace(/\.\w+$/, "")}-grove.${format}`;

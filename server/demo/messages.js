@@ -1,6 +1,7 @@
 // What went wrong, and what to do about it, in words.
 
 export function explain(error) {
+  if (error.name === "GroveCodecError") return `The codec in this browser stopped: ${error.message}.`;
   const soon = error.retryAfterSeconds ? ` Try again in ${error.retryAfterSeconds} s.` : "";
   switch (error.code) {
     case "overloaded":

@@ -4,12 +4,21 @@ const PLAYOUT_SECONDS = 0.08;
 
 export class MicrophoneFailure extends Error {}
 
+// Return a context with the worklets in it, which a microphone may use when the server is gone.
+export async function preparedContext(rateHz) {
+  const context = new AudioContext({ sampleRate: rateHz, latencyHint: "interactive" });
+  await addWorklets(context);
+  await context.suspend();
+  return context;
+}
+
 export class Microphone {
   // Resolve once sound flows; `onChunk` gets one frame at a time, `onWaiting` the play-out buffer.
-  static async start(model, onChunk, onWaiting) {
+  static async start(model, onChunk, onWaiting, prepared = null) {
     const stream = await ask();
     const made = new Microphone();
     made.stream = stream;
+    made.prepared = prepared;
     try {
       await made.connect(model, onChunk, onWaiting);
     } catch (error) {
@@ -22,8 +31,7 @@ export class Microphone {
   async connect(model, onChunk, onWaiting) {
     const frameSeconds = model.hop_samples / model.sample_rate_hz;
     this.openContext(model.sample_rate_hz);
-    const here = (name) => this.context.audioWorklet.addModule(new URL(name, import.meta.url));
-    await Promise.all([here("capture-worklet.js"), here("playout-worklet.js")]);
+    if (this.context !== this.prepared) await addWorklets(this.context);
     const chunkSamples = Math.round(frameSeconds * this.context.sampleRate);
     this.capture = new AudioWorkletNode(this.context, "capture", {
       numberOfOutputs: 0,
@@ -46,11 +54,11 @@ export class Microphone {
 
   // Some browsers do not resample a microphone; the server does.
   openContext(rateHz) {
-    this.context = new AudioContext({ sampleRate: rateHz, latencyHint: "interactive" });
+    this.context = this.prepared ?? new AudioContext({ sampleRate: rateHz, latencyHint: "interactive" });
     try {
       this.source = this.context.createMediaStreamSource(this.stream);
     } catch {
-      this.context.close();
+      if (!this.prepared) this.context.close();
       this.context = new AudioContext({ latencyHint: "interactive" });
       this.source = this.context.createMediaStreamSource(this.stream);
     }
@@ -75,8 +83,19 @@ export class Microphone {
   stop() {
     for (const track of this.stream.getTracks()) track.stop();
     if (this.capture) this.capture.port.onmessage = null;
-    if (this.context) this.context.close();
+    if (!this.context) return;
+    if (this.context !== this.prepared) {
+      this.context.close();
+      return;
+    }
+    for (const node of [this.source, this.playout, this.volume]) node?.disconnect();
+    this.context.suspend();
   }
+}
+
+function addWorklets(context) {
+  const add = (name) => context.audioWorklet.addModule(new URL(name, import.meta.url));
+  return Promise.all([add("capture-worklet.js"), add("playout-worklet.js")]);
 }
 
 async function ask() {

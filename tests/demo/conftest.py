@@ -12,7 +12,7 @@ from line import CuttableLine
 from serving import ServerProcess
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
     Launch = Callable[..., Browser]
 
@@ -101,11 +101,17 @@ def page_over_line(browser: "Browser", line: CuttableLine) -> "Iterator[Page]":
     yield from opened(browser, line.url)
 
 
-def opened(browser: "Browser", url: str) -> "Iterator[Page]":
+def opened(
+    browser: "Browser | BrowserContext", url: str, prepare: "Callable[[Page], None] | None" = None
+) -> "Iterator[Page]":
     """Open the page; a script error fails the test that caused it."""
-    page = browser.new_page(viewport=VIEW)
+    page = browser.new_page()
+    page.set_viewport_size(VIEW)
+    page.set_default_navigation_timeout(120_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    if prepare:
+        prepare(page)
     page.goto(url)
     yield page
     page.close()

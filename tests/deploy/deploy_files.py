@@ -21,7 +21,11 @@ YAML_FILES = sorted(
 TEXT_FILES = sorted(
     [ROOT / "Dockerfile", ROOT / ".dockerignore", COMPOSE, GUIDE]
     + [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    + [path for path in (ROOT / "clients").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    + [
+        path
+        for path in (ROOT / "clients").rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and "node_modules" not in path.parts
+    ]
 )
 
 
