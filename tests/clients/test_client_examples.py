@@ -114,5 +114,5 @@ def test_the_lines_for_websocat_are_messages_that_the_server_takes(
 
 
 def test_every_path_that_it_names_exists() -> None:
-    named = set(re.findall(r"(?<![\w/])(?:clients|server|codec|docs|tests)/[\w./-]+\w", README))
+    named = set(re.findall(r"(?<![\w/-])(?:clients|server|codec|docs|tests)/[\w./-]+\w", README))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -320,11 +321,22 @@ def test_a_mistyped_setting_is_an_error_that_names_the_right_one(
     Settings()
 
 
+def _logged(capsys: pytest.CaptureFixture[str], route: str) -> str:
+    """Return the log line of a request, which is written after its reply has gone."""
+    end, text = time.monotonic() + 20, ""
+    while time.monotonic() < end:
+        text += capsys.readouterr().out
+        if found := [line for line in text.splitlines() if route in line]:
+            return found[0]
+        time.sleep(0.02)
+    raise AssertionError(f"no line of {route} in {text!r}")
+
+
 def test_request_logs_say_who_where_and_how_much(
     keyed: RunningServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keyed.client.post("/v1/encode", content=SECOND, headers={"X-API-Key": "alice"})
-    line = next(line for line in capsys.readouterr().out.splitlines() if "/v1/encode" in line)
+    line = _logged(capsys, "/v1/encode")
     for said in ("alice", "127.0.0.1", str(len(SECOND)), "bytes_out"):
         assert said in line
     assert io.StringIO(line).read().count("x-api-key") == 0
