@@ -76,10 +76,8 @@ class SandboxPool:
     async def open(self, lane: Lane, order: Order) -> AsyncIterator[Conversation]:
         """Give an order; the process is ended with the block unless it has answered in full."""
         async with self._free[lane]:
-            process = await self._take()
-            conversation = Conversation(process, self._settings.body_deadline_seconds)
+            process, conversation = await self._order(msgspec.json.encode(order))
             try:
-                await conversation.say(ORDER, msgspec.json.encode(order))
                 yield conversation
             finally:
                 self._give_back(process, conversation.has_ended)
@@ -94,12 +92,21 @@ class SandboxPool:
         self._idle.clear()
         await asyncio.gather(*self._ending)
 
-    async def _take(self) -> asyncio.subprocess.Process:
-        while self._idle:
-            process = self._idle.pop()
-            if process.returncode is None:
-                return process
-        return await self._start()
+    async def _order(self, order: bytes) -> tuple[asyncio.subprocess.Process, Conversation]:
+        """Give the order to an idle process, or to a new one if none of them lives to take it."""
+        while True:
+            is_new = not self._idle
+            process = await self._start() if is_new else self._idle.pop()
+            conversation = Conversation(process, self._settings.body_deadline_seconds)
+            try:
+                await conversation.say(ORDER, order)
+            except BaseException as error:
+                self._give_back(process, is_sound=False)
+                # An idle one may have died unnoticed; it has heard nothing of the order yet.
+                if is_new or not isinstance(error, SandboxDied):
+                    raise
+            else:
+                return process, conversation
 
     def _give_back(self, process: asyncio.subprocess.Process, is_sound: bool) -> None:
         if is_sound and process.returncode is None and len(self._idle) < _MOST_IDLE:
