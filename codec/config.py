@@ -280,7 +280,7 @@ class SubframeConfig(Frozen):
     kind: Literal["subframe"] = "subframe"
     low: MdctConfig = MdctConfig(overlap_samples=120)
     """The transform of the frame, which carries the waveform."""
-    low_hz: int = Field(800, gt=0)
+    low_hz: int = Field(1400, gt=0)
     subframes: int = Field(4, ge=1)
     net: "TrunkConfig" = Field(
         default_factory=lambda: TrunkConfig(width=152, blocks=3, taps=5, expansion=2)

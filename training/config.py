@@ -48,7 +48,7 @@ class LossConfig(Frozen):
     energy: Weight = 0.0
     """The energy distance of spectrograms, over two draws of the decoder's chance."""
     low_band: Weight = 0.0
-    """Complex distance below 1.2 kHz, by `follow_by_level`."""
+    """Complex distance below 1.4 kHz, each band relative to itself, by `follow_by_level`."""
     colour: Weight = 0.0
     """Distance of the energy over a whole crop by bands, so that nothing comes out too quiet."""
     likelihood: Weight = 0.0
@@ -129,6 +129,8 @@ class SpectrogramConfig(Frozen):
     filters: int = Field(8, ge=1)
     """Of the first layer; CPU kernels want multiples of 8."""
     windows: tuple[int, ...] = Field((1024, 512, 256, 128), min_length=1)
+    band_share: float = Field(1.0, gt=0, le=1)
+    """So much of the spectrum is judged, from its foot; bins are of equal width and votes."""
 
 
 DiscriminatorConfig = Annotated[

@@ -129,10 +129,11 @@ class BandSplitDiscriminator(nn.Module):
 class SpectrogramDiscriminator(nn.Module):
     """FARGAN's kind: strided convolutions over log-magnitudes, told which frequency is which."""
 
-    def __init__(self, window_samples: int, filters: int) -> None:
+    def __init__(self, window_samples: int, filters: int, band_share: float) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
-        position = torch.linspace(-1, 1, window_samples // 2 + 1)
+        bins = window_samples // 2 + 1
+        position = torch.linspace(-1, 1, bins)[: round(band_share * bins)]
         self.register_buffer("position", position, persistent=False)
         self.window: Tensor
         self.position: Tensor
@@ -145,7 +146,7 @@ class SpectrogramDiscriminator(nn.Module):
         self.stack = ConvStack(layers, nn.Conv2d(4 * filters, 1, (3, 3), padding=(1, 1)))
 
     def forward(self, signal: Tensor) -> list[Judgement]:
-        power, _ = spectra(signal, self.window, 0)
+        power = spectra(signal, self.window, 0).power[..., : len(self.position)]
         # Relative to the window's sum, as decibels; -100 dB is silence.
         scale = 4 / len(self.window) ** 2
         view = torch.log10(power * scale + 1e-10) / 2 + 2
@@ -163,7 +164,10 @@ def build_discriminators(config: DiscriminatorConfig) -> list[nn.Module]:
         case MsstftdConfig():
             return [StftDiscriminator(window, config.filters) for window in config.windows]
         case SpectrogramConfig():
-            return [SpectrogramDiscriminator(window, config.filters) for window in config.windows]
+            return [
+                SpectrogramDiscriminator(window, config.filters, config.band_share)
+                for window in config.windows
+            ]
         case BandSplitConfig():
             return [BandSplitDiscriminator(window, config) for window in config.windows]
         case _:

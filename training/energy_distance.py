@@ -8,6 +8,7 @@ spectrogram is scored so.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -20,8 +21,21 @@ from training.spectra import spectra
 _POWER_FLOOR = 1e-9
 _MEL_FLOOR = 1e-4
 _COLOUR_FLOOR = 1e-5
-_LOW_BAND_HZ = 1200
+# Bands of the waveform, each relative to itself: at the foot of a voice is most of its energy, and
+# the ear asks for the first formant as much. Above that, bits for a waveform seldom suffice.
+_LOW_EDGES_HZ = (0, 200, 350, 500, 650, 800, 1000, 1200, 1400)
+_LOW_WEIGHTS = (0.18, 0.18, 0.18, 0.16, 0.14, 0.08, 0.05, 0.03)
+# A band with less than this share of what a band has on average is not worth following.
+_LEAST_BAND = 0.05
 _LEAST_LOW_WINDOW = 512
+
+
+class Heard(NamedTuple):
+    """What came out of a decoder [B, N]."""
+
+    pcm: Tensor
+    twin: Tensor  # with other draws of its chance
+    low: Tensor  # what of it is meant to be the waveform
 
 
 class View(NamedTuple):
@@ -29,7 +43,7 @@ class View(NamedTuple):
 
     root: Tensor  # of the magnitudes [B, T, bins]
     log_mel: Tensor  # [B, T, bands]
-    low: Tensor  # the complex spectrum below 1.2 kHz [B, T, low, 2]
+    low: Tensor  # the complex spectrum below 1.4 kHz [B, T, low, 2]
     colour: Tensor  # log of the mean power over the whole signal [B, bands]
 
 
@@ -40,11 +54,19 @@ class Spectrogram(nn.Module):
         super().__init__()
         self.window_samples, bands = scale
         bank = mel_bank(sample_rate_hz, self.window_samples, bands)
-        self.low_bins = round(_LOW_BAND_HZ / sample_rate_hz * self.window_samples)
+        edges = [round(hertz / sample_rate_hz * self.window_samples) for hertz in _LOW_EDGES_HZ]
+        self.low_bins = edges[-1]
+        low_bank = torch.zeros(self.low_bins, len(edges) - 1)
+        for band, (first, end) in enumerate(pairwise(edges)):
+            low_bank[first:end, band] = 1.0
+        self.register_buffer("low_weights", torch.tensor(_LOW_WEIGHTS), persistent=False)
         self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
         self.register_buffer("bank", bank, persistent=False)
+        self.register_buffer("low_bank", low_bank, persistent=False)
         self.window: Tensor
         self.bank: Tensor
+        self.low_bank: Tensor
+        self.low_weights: Tensor
 
     def forward(self, signal: Tensor) -> View:
         power, low = spectra(signal, self.window, self.low_bins)
@@ -52,6 +74,14 @@ class Spectrogram(nn.Module):
         log_mel = (magnitude @ self.bank).clamp_min(_MEL_FLOOR).log()
         colour = (power.mean(1) @ self.bank + _COLOUR_FLOOR).log()
         return View(magnitude.sqrt(), log_mel, low, colour)
+
+    def unlike(self, decoded: Tensor, real: View) -> Tensor:
+        """Return per clip [B] how far the waveform [B, N] is off: over its size, by bands."""
+        low = spectra(decoded, self.window, self.low_bins).low
+        apart = ((low - real.low).square().sum(-1) + _POWER_FLOOR).sqrt()
+        size = real.root[:, :, : self.low_bins].square().sum(1) @ self.low_bank
+        least = _LEAST_BAND * size.mean(1, keepdim=True) + 1e-5
+        return ((apart.sum(1) @ self.low_bank) / size.maximum(least)) @ self.low_weights
 
 
 class EnergyTerms(NamedTuple):
@@ -76,21 +106,22 @@ class EnergyDistance(nn.Module):
         self.scales = nn.ModuleList(Spectrogram(sample_rate_hz, scale) for scale in scales)
 
     def forward(
-        self, draws: tuple[Tensor, Tensor], x: Tensor, scales: Sequence[int], follow: Tensor
+        self, heard: Heard, x: Tensor, scales: Sequence[int], follow: Tensor
     ) -> EnergyTerms:
         """Compare both draws [B, N] with x [B, N]; `follow` [B] weighs what hears phase."""
         distances, low, colours = [], [], []
         for index in scales:
             view = self.scales[index]
+            assert isinstance(view, Spectrogram)
             with torch.no_grad():
                 real: View = view(x)
-            halves = map(_halves, view(torch.cat(draws)))
+            halves = map(_halves, view(torch.cat([heard.pcm, heard.twin])))
             one, two = (View(*parts) for parts in zip(*halves, strict=True))
             spread = self.repulsion * _apart(one, two, real)
             distances.append((_apart(one, real, real) + _apart(two, real, real) - spread) / 2)
             colours.append((one.colour - real.colour).abs().mean())
             if self.windows[index] >= _LEAST_LOW_WINDOW:
-                low.append((_complex(one, real) * follow).mean())
+                low.append((view.unlike(heard.low, real) * follow).mean())
         still = x.new_zeros(())
         return EnergyTerms(
             torch.stack(distances).mean(),
@@ -106,10 +137,3 @@ def _halves(pair: Tensor) -> tuple[Tensor, ...]:
 def _apart(one: View, two: View, real: View) -> Tensor:
     root = (one.root - two.root).abs().sum((1, 2)) / real.root.sum((1, 2))
     return 2 * root.mean() + (one.log_mel - two.log_mel).abs().mean()
-
-
-def _complex(decoded: View, real: View) -> Tensor:
-    """Return per clip [B] the size of the difference over that of the original."""
-    apart = (decoded.low - real.low).square().sum(-1)
-    size = real.root[:, :, : real.low.shape[2]].square()
-    return (apart + _POWER_FLOOR).sqrt().sum((1, 2)) / size.sum((1, 2)).clamp_min(1e-5)

@@ -15,17 +15,19 @@ from codec.model.mdct import Mdct
 from codec.model.subframes import Parts, SubframeHead
 
 _FLOOR = 1e-5
+# Below it a voice's noise is what coding leaves over, and that must not be taught to be sound.
+_FIRST_HZ = 800
 # Beyond five deviations the penalty grows as a logarithm: an onset must not outweigh a second.
 _FAR = 25.0
 
 
 class LikelihoodDistance(nn.Module):
-    """Negative log-likelihood a coefficient, in nats, above the band that carries the waveform."""
+    """Negative log-likelihood a coefficient, in nats, above 800 Hz."""
 
-    def __init__(self, head: SubframeHead) -> None:
+    def __init__(self, head: SubframeHead, sample_rate_hz: int) -> None:
         super().__init__()
         self.delay_samples = head.delay_samples
-        self.first = round(head.low.linear.out_features / head.subframes)
+        self.first = round(2 * head.short * _FIRST_HZ / sample_rate_hz)
         self.mdct = Mdct(head.short, MdctConfig(overlap_samples=head.short))
 
     def forward(self, parts: Parts, reference: Tensor) -> Tensor:

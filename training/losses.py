@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from training.config import LossConfig, SpectralScale
 from training.disturbance import DisturbanceDistance
-from training.energy_distance import EnergyDistance, EnergyTerms
+from training.energy_distance import EnergyDistance, EnergyTerms, Heard
 from training.perceptual import LoudnessDistance, NoiseDistance, mel_bank
 
 _RMS_FLOOR = 1e-3
@@ -85,7 +85,7 @@ class ReconstructionLoss(nn.Module):
 
     def forward(
         self,
-        draws: tuple[Tensor, Tensor],
+        heard: Heard,
         reference: Tensor,
         scales: Sequence[int],
         follow: Tensor,
@@ -94,10 +94,10 @@ class ReconstructionLoss(nn.Module):
 
         Of a decoder's two draws only the energy distance hears the second.
         """
-        y, twin, x = (signal.float() for signal in (*draws, reference))
+        y, twin, low, x = (signal.float() for signal in (*heard, reference))
         if self.config.level_normalised:
             rms = x.square().mean(1, keepdim=True).sqrt() + _RMS_FLOOR
-            y, twin, x = y / rms, twin / rms, x / rms
+            y, twin, low, x = y / rms, twin / rms, low / rms, x / rms
         config, none = self.config, x.new_zeros(())
         mel = stft = none
         if config.mel or config.stft:
@@ -106,7 +106,7 @@ class ReconstructionLoss(nn.Module):
             stft = (torch.stack([pair[1] for pair in pairs]) * follow).mean()
         spectral = EnergyTerms(none, none, none)
         if config.energy or config.low_band or config.colour:
-            spectral = self.energy((y, twin), x, scales, follow)
+            spectral = self.energy(Heard(y, twin, low), x, scales, follow)
         return ReconstructionTerms(
             mel=mel,
             stft=stft,

@@ -18,6 +18,7 @@ from training.config import (
     RefineStage,
     StageConfig,
 )
+from training.energy_distance import Heard
 from training.likelihood import LikelihoodDistance
 from training.losses import ReconstructionLoss, signal_to_noise_db
 from training.optimizers import build_optimizers
@@ -58,7 +59,9 @@ class Objective(nn.Module):
         rate_hz = codec.config.sample_rate_hz
         self.reconstruction = ReconstructionLoss(stage.losses, rate_hz)
         head = codec.decoder.head
-        self.likelihood = LikelihoodDistance(head) if isinstance(head, SubframeHead) else None
+        self.likelihood = (
+            LikelihoodDistance(head, rate_hz) if isinstance(head, SubframeHead) else None
+        )
         adversary = adversary_of(stage)
         self.adversary = Adversary(adversary) if adversary else None
         self.balancer = Balancer(stage.losses.balance)
@@ -74,8 +77,11 @@ class Objective(nn.Module):
         """Return the codec's losses; the adversary's share only where it is `heard` yet."""
         weights, reference = self.losses, pair.reference
         follow = self.reconstruction.follow(pair.levels)
-        draws = (output.pcm, output.twin)
-        found = self.reconstruction(draws, reference, scales, follow)
+        # Where the waveform is followed, only its own term moves it: what else wants a say (a
+        # likely texture, the right energy) would blur it, and can have its way by the rest.
+        held = (output.low - output.low.detach()) * follow.unsqueeze(1)
+        pcm, twin = output.pcm - held, output.twin - held
+        found = self.reconstruction(Heard(pcm, twin, output.low), reference, scales, follow)
         terms = {
             name: Weighted(getattr(weights, name), value) for name, value in found._asdict().items()
         }
@@ -83,7 +89,7 @@ class Objective(nn.Module):
             likelihood = self.likelihood(output.parts, reference)
             terms["likelihood"] = Weighted(weights.likelihood, likelihood)
         if self.adversary is not None and heard:
-            fooled = self.adversary.codec_losses(output.pcm, reference)
+            fooled = self.adversary.codec_losses(pcm, reference)
             terms["adversarial"] = Weighted(weights.adversarial, fooled.adversarial)
             terms["features"] = Weighted(weights.feature_matching, fooled.feature_matching)
         used = {name: term for name, term in terms.items() if term.weight}

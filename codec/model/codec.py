@@ -90,6 +90,7 @@ class CodecOutput(NamedTuple):
 
     pcm: Tensor  # [B, N], aligned with the input
     twin: Tensor  # the same with other draws of the decoder's chance
+    low: Tensor  # of `pcm` what is meant to be the waveform; all of it, of a head without chance
     parts: Parts | None  # what was drawn for, where the decoder has chance and is in training
     codes: Tensor  # [B, T, K]
     loss: Tensor  # the quantizer's own, a scalar
@@ -123,9 +124,11 @@ class Codec(nn.Module):
             zeros = padded.new_zeros(batch, self.decoder.state_size)
             decoded, _ = self.decoder(quantized.latent, levels, zeros)
             made = Twins(decoded, decoded, None)
+        low = made.pcm if made.parts is None else made.parts.low
         return CodecOutput(
             pcm=made.pcm[:, late],
             twin=made.twin[:, late],
+            low=low[:, late],
             parts=made.parts,
             codes=quantized.codes,
             loss=quantized.loss,

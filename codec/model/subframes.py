@@ -158,7 +158,9 @@ class SubframeHead(nn.Module):
         batch, steps = low.shape[0], hidden.shape[1] * self.subframes
         joined, seen_state = join_past(low.reshape(batch, steps, -1), seen_state, _CONTEXT - 1)
         late = joined[:, 1 : 1 + steps].reshape(batch, -1)
-        window = torch.cat([joined[:, k : k + steps] for k in range(_CONTEXT)], dim=2)
+        # The waveform is not bent towards what would be handy to see.
+        seen = joined.detach()
+        window = torch.cat([seen[:, k : k + steps] for k in range(_CONTEXT)], dim=2)
         # At one level: the shape is what counts, the loudness is told.
         window = window / (window.square().mean(2, keepdim=True).sqrt() + _LEVEL_FLOOR)
         told = self.told(hidden).reshape(batch, steps, -1)

@@ -24,6 +24,7 @@ NETS: list[DiscriminatorConfig] = [
     MsstftdConfig(filters=8, windows=(256,)),
     BandSplitConfig(filters=4, windows=(256,)),
     SpectrogramConfig(windows=(256,)),
+    SpectrogramConfig(windows=(256,), band_share=0.5),
 ]
 
 
@@ -112,3 +113,17 @@ def test_a_share_of_the_crop_is_heard_at_the_same_place_of_both() -> None:
         assert torch.equal(fake + 1, real)
         places.add(float(fake[0, 0]))
     assert len(places) > 1
+
+
+def test_what_lies_above_the_judged_band_is_not_judged() -> None:
+    torch.manual_seed(0)
+    time = torch.arange(4_800) / 24_000
+    tones = torch.randn(2, 4_800) + (2 * torch.pi * 10_000 * time).sin()
+    whole, foot = (
+        Adversary(AdversaryConfig(nets=(SpectrogramConfig(windows=(256,), band_share=share),)))
+        for share in (1.0, 0.5)
+    )
+    without = tones - (2 * torch.pi * 10_000 * time).sin()
+    for adversary, hears in ((whole, True), (foot, False)):
+        one, other = (adversary.judge(x)[0].logits for x in (tones, without))
+        assert torch.allclose(one, other, atol=1e-4) is not hears

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.energy_distance import EnergyDistance
+from training.energy_distance import EnergyDistance, Heard
 
 RATE_HZ = 24_000
 SCALES = ((256, 20), (512, 40))
@@ -15,9 +15,18 @@ def noise(seed: int) -> Tensor:
     return torch.randn(8, RATE_HZ // 2, generator=torch.Generator().manual_seed(seed))
 
 
+def of(pcm: Tensor, twin: Tensor | None = None) -> Heard:
+    return Heard(pcm, pcm if twin is None else twin, pcm)
+
+
+def tone(hertz: float, size: float) -> Tensor:
+    time = torch.arange(RATE_HZ // 2) / RATE_HZ
+    return (size * (2 * torch.pi * hertz * time).sin()).expand(8, -1)
+
+
 def distance(draws: tuple[Tensor, Tensor], repulsion: float = 1.0) -> float:
     loss = EnergyDistance(RATE_HZ, SCALES, repulsion)
-    return float(loss(draws, noise(0), ALL, ONES).distance)
+    return float(loss(of(*draws), noise(0), ALL, ONES).distance)
 
 
 def test_noise_is_best_drawn_at_its_own_level() -> None:
@@ -41,15 +50,32 @@ def test_the_original_itself_has_no_distance() -> None:
 def test_colour_hears_the_level_and_nothing_of_the_waveform() -> None:
     loss = EnergyDistance(RATE_HZ, SCALES, 1.0)
     long = torch.randn(8, 4 * RATE_HZ, generator=torch.Generator().manual_seed(3))
-    same = loss((-long, -long), long, ALL, ONES).colour
-    louder = loss((2 * long, 2 * long), long, ALL, ONES).colour
+    same = loss(of(-long), long, ALL, ONES).colour
+    louder = loss(of(2 * long), long, ALL, ONES).colour
     assert float(same) == pytest.approx(0, abs=1e-5)
     assert float(louder) == pytest.approx(torch.tensor(4.0).log().item(), rel=0.02)
 
 
 def test_the_low_band_counts_by_how_much_a_clip_follows() -> None:
     loss = EnergyDistance(RATE_HZ, SCALES, 1.0)
-    draws, x = (noise(1), noise(2)), noise(0)
+    draws, x = of(noise(1), noise(2)), noise(0)
     assert float(loss(draws, x, ALL, torch.zeros(8)).low_band) == 0
     assert float(loss(draws, x, ALL, ONES).low_band) > 0
     assert float(loss(draws, x, (0,), ONES).low_band) == 0  # its window is too short to tell
+
+
+def test_a_band_counts_by_what_it_has_itself_and_not_by_the_loudest() -> None:
+    loss = EnergyDistance(RATE_HZ, SCALES, 1.0)
+    original = tone(150, 1.0) + tone(700, 0.1)
+    without_loud, without_quiet = tone(700, 0.1), tone(150, 1.0)
+    lost = [
+        float(loss(of(kept), original, ALL, ONES).low_band)
+        for kept in (without_loud, without_quiet)
+    ]
+    assert lost[1] > 0.3 * lost[0]
+
+
+def test_the_waveform_is_heard_without_its_texture() -> None:
+    loss = EnergyDistance(RATE_HZ, SCALES, 1.0)
+    x = noise(0)
+    assert float(loss(Heard(noise(1), noise(2), x), x, ALL, ONES).low_band) < 1e-3

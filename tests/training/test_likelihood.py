@@ -36,7 +36,7 @@ def test_coefficients_that_make_the_original_are_the_likeliest() -> None:
     of = head()
     parts = drawn(0.01)
     original = made_of(parts, of)
-    loss = LikelihoodDistance(of)
+    loss = LikelihoodDistance(of, CONFIG.sample_rate_hz)
     right = float(loss(parts, original))
     for shift in (1, -1):
         moved = parts._replace(certain=parts.certain.roll(shift, 1))
@@ -46,7 +46,7 @@ def test_coefficients_that_make_the_original_are_the_likeliest() -> None:
 def test_chance_is_likeliest_at_the_size_of_what_is_uncertain() -> None:
     of = head()
     original = made_of(drawn(0.0), of)
-    loss = LikelihoodDistance(of)
+    loss = LikelihoodDistance(of, CONFIG.sample_rate_hz)
     unknown = torch.zeros(1, 4 * FRAMES, 120)
     found = {
         size: float(loss(drawn(size)._replace(certain=unknown), original))
@@ -61,14 +61,16 @@ def test_what_the_low_band_carries_is_not_asked_for_again() -> None:
     late = torch.nn.functional.pad(sound, (of.delay_samples, 0))
     nothing = torch.zeros(1, 4 * FRAMES, 120)
     parts = drawn(1e-3)._replace(low=late, certain=nothing)
-    assert float(LikelihoodDistance(of)(parts, sound)) < -6
+    assert float(LikelihoodDistance(of, CONFIG.sample_rate_hz)(parts, sound)) < -6
 
 
 def test_an_onset_out_of_nothing_has_a_finite_gradient() -> None:
     of = head()
     parts = drawn(1e-6)
     certain = torch.zeros_like(parts.certain).requires_grad_()
-    LikelihoodDistance(of)(parts._replace(certain=certain), made_of(drawn(0.0), of)).backward()
+    LikelihoodDistance(of, CONFIG.sample_rate_hz)(
+        parts._replace(certain=certain), made_of(drawn(0.0), of)
+    ).backward()
     assert certain.grad is not None
     assert bool(certain.grad.isfinite().all())
 
@@ -77,6 +79,6 @@ def test_analysis_undoes_synthesis_at_the_subframe_rate() -> None:
     of = head()
     parts = drawn(0.0)
     pcm, _ = of.sound(parts, torch.zeros_like(parts.chance), torch.zeros(1, of.inverse.state_size))
-    mdct: Mdct = LikelihoodDistance(of).mdct
+    mdct: Mdct = LikelihoodDistance(of, CONFIG.sample_rate_hz).mdct
     found, _ = mdct(pcm, torch.zeros(1, mdct.state_size))
     assert torch.allclose(found[:, 1:], parts.certain[:, :-1], atol=1e-5)
