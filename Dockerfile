@@ -10,14 +10,18 @@ RUN python core_requirements.py pyproject.toml > core.txt \
     && python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --only-binary=:all: -c constraints.txt -r core.txt
 # After the dependencies, so that a change of the code leaves their layer alone.
-WORKDIR /app
-COPY LICENSE ./
+COPY LICENSE README.md ./
+COPY grove grove
 COPY exports exports
 COPY codec codec
 COPY server server
+COPY training training
+COPY tools tools
 COPY clients/js/local clients/js/local
-COPY deploy/docker/healthcheck.py ./
-RUN /opt/venv/bin/python -m compileall -q codec server healthcheck.py
+RUN pip wheel --no-deps --wheel-dir /dist . \
+    && pip install --no-deps --target /app /dist/*.whl
+COPY deploy/docker/healthcheck.py /app/
+RUN /opt/venv/bin/python -m compileall -q /app
 
 # ONNX Runtime Web, with which the demo page's own codec runs; two files of it, one packed as well.
 FROM ${PYTHON_IMAGE} AS web
@@ -40,7 +44,7 @@ RUN groupadd --gid 10001 grove \
     && install -d -o grove -g grove -m 0700 /var/lib/grove
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
-COPY --from=web /dist /app/clients/js/node_modules/onnxruntime-web/dist
+COPY --from=web /dist /app/grove/web/node_modules/onnxruntime-web/dist
 WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
@@ -57,4 +61,4 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "/app/healthcheck.py"]
-CMD ["python", "-m", "server"]
+CMD ["python", "-m", "grove.server"]

@@ -53,7 +53,7 @@ test-node: .venv/dev web
 
 # Streams against a running server: make load LOAD='--streams 40 --seconds 300'
 load: .venv/core
-	$(BIN)/python -m server.load $(LOAD)
+	$(BIN)/python -m grove.tools.load $(LOAD)
 
 train: .venv/dev
 	$(BIN)/grove train $(RECIPE) --data $(DATA) --out $(OUT)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from codec.errors import CodecError
+from grove.codec.errors import CodecError
 
 
 class OutputError(CodecError):

@@ -8,8 +8,8 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from codec.config import CodecSpec
-from codec.errors import BitstreamError
+from grove.codec.config import CodecSpec
+from grove.codec.errors import BitstreamError
 
 Codes = npt.NDArray[np.uint16]
 Bytes = npt.NDArray[np.uint8]

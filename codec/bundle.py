@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from codec.config import CodecSpec, Frozen
-from codec.errors import BundleError
+from grove.codec.config import CodecSpec, Frozen
+from grove.codec.errors import BundleError
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"

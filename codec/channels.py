@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from codec.pcm import F32
+from grove.codec.arrays import F32
 
 
 def down_mix(block: F32) -> F32:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codec.pcm import F32
+from grove.codec.arrays import F32
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 import soxr
 
-from codec.errors import AudioError, StreamError
-from codec.pcm import F32
+from grove.codec.arrays import F32
+from grove.codec.errors import AudioError, StreamError
 
 MIN_RATE_HZ: Final = 8_000
 MAX_RATE_HZ: Final = 192_000

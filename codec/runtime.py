@@ -5,19 +5,14 @@ computed alone and in one fixed order, so the results do not depend on how frame
 tests hold this bit for bit.
 """
 
-from typing import TypeAlias
-
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from codec.bundle import Bundle
-from codec.config import CodecSpec
-from codec.errors import BundleError, StreamError
-
-F32: TypeAlias = NDArray[np.float32]
-U16: TypeAlias = NDArray[np.uint16]
-I64: TypeAlias = NDArray[np.int64]
+from grove.codec.arrays import F32, I64, U16
+from grove.codec.bundle import Bundle
+from grove.codec.config import CodecSpec
+from grove.codec.errors import BundleError, StreamError
 
 # Its wheels hold a telemetry client; a codec has nothing to tell anyone.
 ort.disable_telemetry_events()

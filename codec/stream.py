@@ -6,17 +6,28 @@ server can put its own batches between them; `EncodeStream` and `DecodeStream` p
 
 import numpy as np
 
-from codec.channels import down_mix
-from codec.config import CodecSpec
-from codec.errors import StreamError
-from codec.framer import Framer
-from codec.resample import Resampler, resampled_samples
-from codec.runtime import F32, I64, U16, Codec
+from grove.codec.arrays import F32, I64, U16
+from grove.codec.channels import down_mix
+from grove.codec.config import CodecSpec
+from grove.codec.errors import StreamError
+from grove.codec.framer import Framer
+from grove.codec.resample import Resampler, resampled_samples
+from grove.codec.runtime import Codec
 
 
 def frames_for(spec: CodecSpec, samples: int) -> int:
     """Return how many frames carry `samples` samples at the codec's rate, delay included."""
     return -(-(samples + spec.delay_samples) // spec.hop_samples) if samples else 0
+
+
+def check_levels(spec: CodecSpec, levels: int) -> None:
+    """Refuse levels that the model does not have."""
+    if not 1 <= levels <= spec.levels:
+        raise StreamError(
+            f"levels is {levels}, expected 1 to {spec.levels} for {spec.name}",
+            hint=f"they make {spec.bitrate_bps(1) / 1000:g} to "
+            f"{spec.bitrate_bps(spec.levels) / 1000:g} kbit/s",
+        )
 
 
 class FrameFeed:

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codec import AutoCodec, VocabSpec
-from codec.audio_writer import WavOutput, open_writer
-from codec.layouts import DelayLayout, arrange, restore
-from codec.tokens.reading import TokenFolder
+from grove import AutoCodec, VocabSpec
+from grove.codec.sound.writer import WavOutput, open_writer
+from grove.codec.tokens.layouts import DelayLayout, arrange, restore
+from grove.codec.tokens.reading import TokenFolder
 
 LAYOUT = DelayLayout()
 

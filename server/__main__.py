@@ -1,9 +1,9 @@
-"""`python -m server`: serve as `GROVE_*` says."""
+"""`python -m grove.server`: serve as `GROVE_*` says."""
 
 import sys
 
-from server.launch import serve
-from server.settings import Settings
+from grove.server.launch import serve
+from grove.server.settings import Settings
 
 if __name__ == "__main__":
     sys.exit(serve(Settings()))

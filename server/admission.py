@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from server.auth import Caller
-from server.problems import Problem, ProblemCode
-from server.protocol import ErrorCode, Pace, SessionError
-from server.settings import Settings
+from grove.server.auth import Caller
+from grove.server.problems import Problem, ProblemCode
+from grove.server.protocol import ErrorCode, Pace, SessionError
+from grove.server.settings import Settings
 
 RETRY_AFTER_SECONDS = 5
 

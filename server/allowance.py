@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
-from server.problems import Problem, ProblemCode
-from server.settings import Settings
+from grove.server.problems import Problem, ProblemCode
+from grove.server.settings import Settings
 
 _WINDOW_SECONDS = 60.0
 _FEW_CALLERS = 1024

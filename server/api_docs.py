@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from server.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES
-from server.problems import MEDIA_TYPE, ProblemCode
+from grove.server.files.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES
+from grove.server.problems import MEDIA_TYPE, ProblemCode
 
 # FastAPI takes these as plain dictionaries, whose shape OpenAPI defines.
 Document = dict[str, Any]

@@ -7,23 +7,16 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from codec import __version__
-from server import (
-    routes_demo,
-    routes_files,
-    routes_jobs,
-    routes_local,
-    routes_operations,
-    routes_stream,
-)
-from server.api_docs import Document, complete
-from server.models import LoadModel, load_model
-from server.problems import ProblemDocument
-from server.request_frame import RequestFrame, add_problem_handlers
-from server.routes_jobs import JobView
-from server.routes_operations import Health, Liveness, ModelList, TokenView, Version
-from server.service import running_service
-from server.settings import Settings
+from grove import __version__
+from grove.server.api_docs import Document, complete
+from grove.server.models import LoadModel, load_model
+from grove.server.problems import ProblemDocument
+from grove.server.request_frame import RequestFrame, add_problem_handlers
+from grove.server.routes import demo, files, jobs, local, operations, stream
+from grove.server.routes.jobs import JobView
+from grove.server.routes.operations import Health, Liveness, ModelList, TokenView, Version
+from grove.server.service import running_service
+from grove.server.settings import Settings
 
 # What a page of another origin may read of a reply.
 EXPOSED_HEADERS: Final = (
@@ -96,12 +89,12 @@ def create_app(settings: Settings | None = None, load: LoadModel = load_model) -
 
     app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to extend it
     for routes in (
-        routes_local,
-        routes_operations,
-        routes_files,
-        routes_jobs,
-        routes_stream,
-        routes_demo,
+        local,
+        operations,
+        files,
+        jobs,
+        stream,
+        demo,
     ):
         app.include_router(routes.router)
     return app

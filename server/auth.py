@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from server.problems import Problem, ProblemCode
-from server.protocol import SUBPROTOCOL_KEY
-from server.settings import Settings, is_loopback
+from grove.server.problems import Problem, ProblemCode
+from grove.server.protocol import SUBPROTOCOL_KEY
+from grove.server.settings import Settings, is_loopback
 
 _TOKEN_PREFIX = "gt_"
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from server.problems import Problem, ProblemCode, problem_response
-from server.settings import Settings
+from grove.server.problems import Problem, ProblemCode, problem_response
+from grove.server.settings import Settings
 
 MAX_HEADERS: Final = 100
 _MAX_PIPELINED: Final = 16

@@ -15,18 +15,18 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from codec.errors import ConfigError
-from server.app import create_app
-from server.doorway import Doorway, protocol_at, raise_descriptor_limit
-from server.line import LineProtocol
-from server.logs import set_up_logs
-from server.models import LoadModel, load_model
-from server.problems import ProblemCode
-from server.relay import worker_socket
-from server.service import Service
-from server.settings import Settings
-from server.streams import worker_name
-from server.supervisor import supervise
+from grove.codec.errors import ConfigError
+from grove.server.app import create_app
+from grove.server.doorway import Doorway, protocol_at, raise_descriptor_limit
+from grove.server.live.line import LineProtocol
+from grove.server.live.streams import worker_name
+from grove.server.logs import set_up_logs
+from grove.server.models import LoadModel, load_model
+from grove.server.problems import ProblemCode
+from grove.server.relay import worker_socket
+from grove.server.service import Service
+from grove.server.settings import Settings
+from grove.server.supervisor import supervise
 
 _log = structlog.get_logger("launch")
 _GRACE_SECONDS = 5

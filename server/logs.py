@@ -5,7 +5,7 @@ import sys
 
 import structlog
 
-from server.settings import Settings
+from grove.server.settings import Settings
 
 
 def set_up_logs(settings: Settings) -> None:

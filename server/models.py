@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from codec.bundle import Bundle, load_bundle
-from codec.config import CodecSpec
-from codec.errors import BundleError
-from codec.runtime import Codec
-from server.work import FrameCodec
+from grove.codec.bundle import Bundle, load_bundle
+from grove.codec.config import CodecSpec
+from grove.codec.errors import BundleError
+from grove.codec.runtime import Codec
+from grove.server.engine.work import FrameCodec
 
 
 @dataclass(frozen=True, eq=False)

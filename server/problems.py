@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from codec.audio import ALLOW_TRUNCATED_HINT
-from codec.errors import BitstreamError, CodecError, ModelMismatchError
+from grove.codec.errors import BitstreamError, CodecError, ModelMismatchError
+from grove.codec.sound.source import ALLOW_TRUNCATED_HINT
 
 MEDIA_TYPE: Final = "application/problem+json"
 

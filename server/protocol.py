@@ -5,7 +5,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from codec.errors import CodecError
+from grove.codec.errors import CodecError
 
 LEAST_HEAD_BYTES: Final = 2
 MAX_PACKET_FRAMES: Final = (1 << 14) - 1

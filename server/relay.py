@@ -10,8 +10,8 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
-from server.protocol import ErrorCode, SessionError
-from server.settings import Settings
+from grove.server.protocol import ErrorCode, SessionError
+from grove.server.settings import Settings
 
 
 def worker_socket(run_dir: Path, worker: str) -> Path:

@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from codec.errors import CodecError
-from server.problems import Problem, ProblemCode, problem_of, problem_response
-from server.service import Service
+from grove.codec.errors import CodecError
+from grove.server.problems import Problem, ProblemCode, problem_of, problem_response
+from grove.server.service import Service
 
 _log = structlog.get_logger("request")
 _MAX_ID_CHARS = 64

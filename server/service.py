@@ -8,24 +8,24 @@ import structlog
 from fastapi import Request
 from starlette.requests import HTTPConnection
 
-from server.admission import Admission
-from server.allowance import Allowances
-from server.auth import Caller, Gate
-from server.batch import Batcher
-from server.calibration import measure_slots
-from server.decoders import Decoders
-from server.engine import Engine, Ticks
-from server.job_records import Job
-from server.job_work import failed, perform
-from server.jobs import JobStore
-from server.metrics import ServiceMetrics
-from server.models import LoadModel, Model, Shelf, hop_seconds
-from server.problems import Problem, ProblemCode
-from server.sandbox_pool import SandboxPool
-from server.settings import Settings
-from server.streams import StreamRegistry
-from server.transfer import Machinery
-from server.watchdog import LoopWatchdog
+from grove.server.admission import Admission
+from grove.server.allowance import Allowances
+from grove.server.auth import Caller, Gate
+from grove.server.engine.batch import Batcher
+from grove.server.engine.calibration import measure_slots
+from grove.server.engine.engine import Engine, Ticks
+from grove.server.engine.watchdog import LoopWatchdog
+from grove.server.files.decoders import Decoders
+from grove.server.files.transfer import Machinery
+from grove.server.jobs.records import Job
+from grove.server.jobs.store import JobStore
+from grove.server.jobs.work import failed, perform
+from grove.server.live.streams import StreamRegistry
+from grove.server.metrics import ServiceMetrics
+from grove.server.models import LoadModel, Model, Shelf, hop_seconds
+from grove.server.problems import Problem, ProblemCode
+from grove.server.sandbox.pool import SandboxPool
+from grove.server.settings import Settings
 
 _log = structlog.get_logger("service")
 

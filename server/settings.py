@@ -11,7 +11,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from codec.errors import ConfigError
+from grove.codec.errors import ConfigError
 
 # Read by clients and tests, not by the server.
 _OTHER_NAMES: Final = {"GROVE_KEY", "GROVE_AUDIO"}

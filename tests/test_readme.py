@@ -149,7 +149,7 @@ def test_sections_come_in_the_order_that_a_stranger_needs() -> None:
 
 
 def test_every_path_that_it_names_exists() -> None:
-    folders = "codec|server|training|tests|docs|exports|clients|examples|deploy"
+    folders = "codec|server|training|tools|tests|docs|exports|clients|examples|deploy"
     named = re.findall(rf"(?<![\w/])(?:{folders})/[\w./*-]+\w", TEXT)
     shipped = {name for name in named if not name.startswith("exports/mine")}
     missing = [name for name in sorted(shipped) if not list(ROOT.glob(name))]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from codec.errors import ConfigError
+from grove.codec.errors import ConfigError
 
 _PATTERN = "step-*.pt"
 BEST = "best.pt"

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from codec.config import CodecConfig, Frozen
-from codec.errors import ConfigError
-from training.data.config import AugmentConfig, DataConfig, Share, Weight, ascending
+from grove.codec.config import CodecConfig, Frozen
+from grove.codec.errors import ConfigError
+from grove.training.data.config import AugmentConfig, DataConfig, Share, Weight, ascending
 
 SpectralScale = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=4)]]
 """Window in samples (the hop is a quarter of it) and mel bands."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.config import DropoutConfig
+from grove.training.config import DropoutConfig
 
 
 class Carried(NamedTuple):

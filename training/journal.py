@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from codec.model.codec import Codec
-from codec.model.quantizers import book_statistics
-from training.config import Recipe
-from training.data.clips import Clip
-from training.plots import spectrogram_comparison
-from training.trainer import Report
-from training.validation import LevelScores, borrowed_weights, decoded
+from grove.codec.model.codec import Codec
+from grove.codec.model.quantizers import book_statistics
+from grove.training.config import Recipe
+from grove.training.data.clips import Clip
+from grove.training.evaluation.plots import spectrogram_comparison
+from grove.training.trainer import Report
+from grove.training.validation import LevelScores, borrowed_weights, decoded
 
 _LINES_PER_LOG_ENTRY = 10
 _KEPT_CODES = 100

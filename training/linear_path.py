@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from codec.config import GrvqConfig, QuantizerConfig
-from codec.model.codec import Codec
-from codec.model.frontends import MdctFrontend
-from codec.model.heads import MdctHead
-from codec.model.subframes import SubframeHead
-from training.perceptual import hertz_to_mel, triangles
+from grove.codec.config import GrvqConfig, QuantizerConfig
+from grove.codec.model.codec import Codec
+from grove.codec.model.frontends import MdctFrontend
+from grove.codec.model.heads import MdctHead
+from grove.codec.model.subframes import SubframeHead
+from grove.training.loss.perceptual import hertz_to_mel, triangles
 
 
 def dealt(axes: Tensor, quantizer: QuantizerConfig) -> Tensor:

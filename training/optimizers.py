@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from training.config import AdamwConfig
+from grove.training.config import AdamwConfig
 
 
 def build_optimizers(model: nn.Module, config: AdamwConfig) -> list[Optimizer]:

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from training.config import AdamwConfig, Recipe, StageConfig
+from grove.training.config import AdamwConfig, Recipe, StageConfig
 
 
 class Position(NamedTuple):

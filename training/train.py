@@ -7,16 +7,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from codec.errors import ConfigError
-from training.checkpoint import BEST, latest_checkpoint, load_checkpoint, save_checkpoint
-from training.config import Recipe, load_recipe
-from training.data.cache import AudioCache, build_cache
-from training.data.sampler import BatchSampler, Prefetcher
-from training.journal import Journal
-from training.linear_path import start_linear_path
-from training.ranks import Ranks, join_ranks
-from training.trainer import Report, Trainer
-from training.validation import LevelScores, Validator
+from grove.codec.errors import ConfigError
+from grove.training.checkpoint import BEST, latest_checkpoint, load_checkpoint, save_checkpoint
+from grove.training.config import Recipe, load_recipe
+from grove.training.data.cache import AudioCache, build_cache
+from grove.training.data.sampler import BatchSampler, Prefetcher
+from grove.training.journal import Journal
+from grove.training.linear_path import start_linear_path
+from grove.training.ranks import Ranks, join_ranks
+from grove.training.trainer import Report, Trainer
+from grove.training.validation import LevelScores, Validator
 
 _LINEAR_PATH_BATCHES = 24
 

@@ -12,22 +12,22 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from codec.model.codec import Codec
-from codec.model.layers import Trunk
-from training.average import WeightAverage
-from training.checkpoint import (
+from grove.codec.model.codec import Codec
+from grove.codec.model.layers import Trunk
+from grove.training.average import WeightAverage
+from grove.training.checkpoint import (
     checkpoint_path,
     load_checkpoint,
     prune_checkpoints,
     save_checkpoint,
 )
-from training.config import Recipe, ReconstructionStage
-from training.draws import generator
-from training.dropout import draw_carried
-from training.objective import Objective, Pair, freeze_tokens, start_books
-from training.optimizers import set_rate_factor
-from training.ranks import Ranks
-from training.schedule import Position, locate, rate_factor
+from grove.training.config import Recipe, ReconstructionStage
+from grove.training.draws import generator
+from grove.training.dropout import draw_carried
+from grove.training.loss.objective import Objective, Pair, freeze_tokens, start_books
+from grove.training.optimizers import set_rate_factor
+from grove.training.ranks import Ranks
+from grove.training.schedule import Position, locate, rate_factor
 
 _log = logging.getLogger(__name__)
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.model.codec import Codec
-from training.config import Recipe
-from training.data.cache import AudioCache
-from training.data.clips import held_out_clips
-from training.metrics import F32, score
+from grove.codec.arrays import F32
+from grove.codec.model.codec import Codec
+from grove.training.config import Recipe
+from grove.training.data.cache import AudioCache
+from grove.training.data.clips import held_out_clips
+from grove.training.evaluation.metrics import score
 
 
 class LevelScores(NamedTuple):

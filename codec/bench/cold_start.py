@@ -1,4 +1,4 @@
-"""One step in a fresh process: `python -m codec.bench.cold_start BUNDLE`."""
+"""One step in a fresh process: `python -m grove.codec.bench.cold_start BUNDLE`."""
 
 import sys
 import time
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codec.bundle import load_bundle
-from codec.runtime import Codec
+from grove.codec.bundle import load_bundle
+from grove.codec.runtime import Codec
 
 
 def step_once(bundle: Path) -> float:
@@ -22,6 +22,6 @@ def step_once(bundle: Path) -> float:
 
 if __name__ == "__main__":
     done_s = step_once(Path(sys.argv[1]))
-    from codec.bench.timing import peak_rss_bytes
+    from grove.codec.bench.timing import peak_rss_bytes
 
     sys.stdout.write(f"{done_s!r} {peak_rss_bytes()}")

@@ -8,11 +8,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from codec.audio_writer import RawOutput, WavOutput, open_writer
-from codec.bench.figures import AbsentPeer, PeerFigures, Speed
-from codec.bench.material import voice
-from codec.bench.timing import REPEATS
-from codec.errors import CodecError
+from grove.codec.bench.figures import AbsentPeer, PeerFigures, Speed
+from grove.codec.bench.material import voice
+from grove.codec.bench.timing import REPEATS
+from grove.codec.errors import CodecError
+from grove.codec.sound.writer import RawOutput, WavOutput, open_writer
 
 _TIMEOUT_S = 120
 

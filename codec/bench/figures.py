@@ -1,6 +1,6 @@
 """What a benchmark finds, as values that survive in JSON. RTF: processing time ÷ audio time."""
 
-from codec.config import Frozen
+from grove.codec.config import Frozen
 
 
 class Speed(Frozen):

@@ -1,4 +1,4 @@
-"""Measures our codec in a process of its own: `python -m codec.bench.grove BUNDLE SECONDS`."""
+"""Our codec, measured in a fresh process: `python -m grove.codec.bench.grove BUNDLE SECONDS`."""
 
 import statistics
 import sys
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codec.bench.figures import (
+from grove.codec.arrays import F32, I64, U16
+from grove.codec.bench.figures import (
     BatchSpeed,
     CallSpeed,
     GroveFigures,
@@ -16,17 +17,11 @@ from codec.bench.figures import (
     StepTimes,
     WeightBound,
 )
-from codec.bench.material import voice
-from codec.bench.timing import (
-    copy_rate,
-    cpu_seconds,
-    peak_rss_bytes,
-    percentiles,
-    read_rate,
-)
-from codec.bundle import load_bundle
-from codec.runtime import F32, I64, U16, Codec
-from codec.stream import decode, encode
+from grove.codec.bench.material import voice
+from grove.codec.bench.timing import copy_rate, cpu_seconds, peak_rss_bytes, percentiles, read_rate
+from grove.codec.bundle import load_bundle
+from grove.codec.runtime import Codec
+from grove.codec.stream import decode, encode
 
 FRAMES_PER_CALL = (1, 8, 32, 128)
 BATCHES = (1, 8, 32, 64)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from codec.runtime import F32
+from grove.codec.arrays import F32
 
 
 def voice(seconds: float, rate_hz: int, seed: int = 0) -> F32:

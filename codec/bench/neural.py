@@ -1,4 +1,4 @@
-"""Measures EnCodec or Mimi: `python -m codec.bench.neural NAME SECONDS STARTED_AT`.
+"""Measures EnCodec or Mimi: `python -m grove.codec.bench.neural NAME SECONDS STARTED_AT`.
 
 The published configurations with random weights, since speed does not depend on the weights. It is
 a process of its own, because torch must not get into ours, and for its start and memory.
@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from codec.bench.figures import ColdStart, PeerFigures, Speed, StepTimes
-from codec.bench.material import voice
-from codec.bench.timing import cpu_seconds, peak_rss_bytes, percentiles
+from grove.codec.bench.figures import ColdStart, PeerFigures, Speed, StepTimes
+from grove.codec.bench.material import voice
+from grove.codec.bench.timing import cpu_seconds, peak_rss_bytes, percentiles
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from codec.bench import commands, neural
-from codec.bench.figures import (
+from grove.codec.bench import commands, neural
+from grove.codec.bench.figures import (
     AbsentPeer,
     BenchReport,
     ColdStart,
@@ -19,10 +19,8 @@ from codec.bench.figures import (
     Machine,
     PeerFigures,
 )
-from codec.bench.table import report_text
-from codec.bundle import Bundle, load_bundle
-from codec.cli_report import EXIT_DONE, emit, log
-from codec.errors import CodecError
+from grove.codec.bundle import Bundle
+from grove.codec.errors import CodecError
 
 _COLD_STARTS = 5
 _TIMEOUT_S = 900
@@ -34,18 +32,11 @@ class BenchError(CodecError):
     """A measurement that did not come to its end."""
 
 
-def run_bench(model: str | None, seconds: float, *, with_peers: bool, as_json: bool) -> int:
-    """Measure and print; return the exit code."""
-    report = measure(load_bundle(model), seconds, with_peers=with_peers)
-    emit(report.model_dump_json() if as_json else report_text(report))
-    return EXIT_DONE
-
-
 def measure(bundle: Bundle, seconds: float, *, with_peers: bool) -> BenchReport:
     """Return the figures of our codec, and of every peer found."""
     _say(f"measuring {bundle.spec.name}")
     grove = GroveFigures.model_validate_json(
-        _output_of("codec.bench.grove", str(bundle.path), repr(seconds))
+        _output_of("grove.codec.bench.grove", str(bundle.path), repr(seconds))
     )
     cold_start = _cold_start(bundle)
     peers = _peers(seconds) if with_peers else []
@@ -65,7 +56,7 @@ def _cold_start(bundle: Bundle) -> ColdStart:
     times, peaks = [], []
     for _ in range(_COLD_STARTS):
         started_s = time.monotonic()
-        done_s, peak = _output_of("codec.bench.cold_start", str(bundle.path)).split()
+        done_s, peak = _output_of("grove.codec.bench.cold_start", str(bundle.path)).split()
         times.append(float(done_s) - started_s)
         peaks.append(int(peak))
     return ColdStart(
@@ -90,7 +81,7 @@ def _neural_peer(name: str, seconds: float) -> PeerFigures | AbsentPeer:
         return AbsentPeer(system=name, reason=reason)
     _say(f"measuring {name}")
     try:
-        output = _output_of("codec.bench.neural", name, repr(seconds), repr(time.monotonic()))
+        output = _output_of("grove.codec.bench.neural", name, repr(seconds), repr(time.monotonic()))
     except BenchError as error:
         return AbsentPeer(system=name, reason=str(error))
     return PeerFigures.model_validate_json(output)
@@ -139,4 +130,4 @@ def _cpu_name() -> str:
 
 def _say(text: str) -> None:
     if sys.stderr.isatty():
-        log(f"{text} …")
+        sys.stderr.write(f"{text} …\n")

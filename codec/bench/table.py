@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from codec.bench.figures import (
+from grove.codec.bench.figures import (
     BenchReport,
     ColdStart,
     GroveFigures,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codec.bench.figures import Percentiles
+from grove.codec.bench.figures import Percentiles
 
 REPEATS = 5
 _COPY_BYTES = 128 << 20

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.config import CodecConfig
-from codec.model.frontends import build_frontend
-from codec.model.heads import build_head
-from codec.model.layers import CausalLinear, Trunk, split_state
-from codec.model.quantizers import build_quantizer
-from codec.model.subframes import Parts, SubframeHead, Twins
+from grove.codec.config import CodecConfig
+from grove.codec.model.frontends import build_frontend
+from grove.codec.model.heads import build_head
+from grove.codec.model.layers import CausalLinear, Trunk, split_state
+from grove.codec.model.quantizers import build_quantizer
+from grove.codec.model.subframes import Parts, SubframeHead, Twins
 
 _LATENT_TAPS = 2
 

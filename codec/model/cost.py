@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.model.codec import Codec
-from codec.model.layers import DepthwiseTaps
+from grove.codec.model.codec import Codec
+from grove.codec.model.layers import DepthwiseTaps
 
 _FRAMES = 8
 

@@ -5,10 +5,10 @@ from typing import NamedTuple, TypeAlias, assert_never
 import torch
 from torch import Tensor, nn
 
-from codec.config import CodecConfig, MdctConfig, SeanetConfig, StftConfig
-from codec.model.mdct import Companding, Mdct
-from codec.model.seanet import seanet_encoder
-from codec.model.stft import Spectrum, Stft
+from grove.codec.config import CodecConfig, MdctConfig, SeanetConfig, StftConfig
+from grove.codec.model.mdct import Companding, Mdct
+from grove.codec.model.seanet import seanet_encoder
+from grove.codec.model.stft import Spectrum, Stft
 
 _POWER_FLOOR = 1e-10
 _ROOTS = 6

@@ -5,19 +5,19 @@ from typing import TypeAlias, assert_never
 import torch
 from torch import Tensor, nn
 
-from codec.config import (
+from grove.codec.config import (
     CodecConfig,
     MagPhaseConfig,
     MdctHeadConfig,
     SeanetConfig,
     SubframeConfig,
 )
-from codec.model.layers import split_state
-from codec.model.mdct import Companding, InverseMdct
-from codec.model.scatter import Scatter
-from codec.model.seanet import seanet_decoder
-from codec.model.stft import InverseStft, Spectrum
-from codec.model.subframes import SubframeHead
+from grove.codec.model.layers import split_state
+from grove.codec.model.mdct import Companding, InverseMdct
+from grove.codec.model.scatter import Scatter
+from grove.codec.model.seanet import seanet_decoder
+from grove.codec.model.stft import InverseStft, Spectrum
+from grove.codec.model.subframes import SubframeHead
 
 _GAIN_LIMIT = 4.0
 # What full scale reaches in one bin of a unitary transform is the root of the window length.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.config import TrunkConfig
+from grove.codec.config import TrunkConfig
 
 
 def join_past(x: Tensor, state: Tensor, steps: int) -> tuple[Tensor, Tensor]:

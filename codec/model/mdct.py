@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from codec.config import MdctConfig
+from grove.codec.config import MdctConfig
 
 # Brings companded speech near unit variance.
 _COMPANDED_GAIN = 3.0

@@ -8,7 +8,7 @@ last frames' latents is as good a chance, the same in every runtime, and soon fo
 import torch
 from torch import Tensor
 
-from codec.model.layers import StatefulLayer, join_past
+from grove.codec.model.layers import StatefulLayer, join_past
 
 _ROWS = 256
 _BITS = 8

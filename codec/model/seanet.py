@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.config import SeanetConfig
-from codec.model.layers import CausalLinear, Chain, StatefulLayer
+from grove.codec.config import SeanetConfig
+from grove.codec.model.layers import CausalLinear, Chain, StatefulLayer
 
 _OUTER_TAPS = 7
 _UNIT_TAPS = 3

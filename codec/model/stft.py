@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.model.mdct import slope
+from grove.codec.model.mdct import slope
 
 
 class Spectrum(NamedTuple):

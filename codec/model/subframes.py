@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.config import CodecConfig, MdctConfig, SubframeConfig
-from codec.model.layers import Trunk, join_past, split_state
-from codec.model.mdct import Companding, InverseMdct, Mdct
-from codec.model.scatter import Scatter
+from grove.codec.config import CodecConfig, MdctConfig, SubframeConfig
+from grove.codec.model.layers import Trunk, join_past, split_state
+from grove.codec.model.mdct import Companding, InverseMdct, Mdct
+from grove.codec.model.scatter import Scatter
 
 _GAIN_LIMIT = 4.0
 _LOG_SIZE_LIMITS = (-14.0, 4.0)

@@ -6,15 +6,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from codec.audio_writer import AudioWriter, WavOutput, open_writer
-from codec.bundle import maker_hint
-from codec.cli_inputs import AUDIO_SUFFIXES
-from codec.errors import ModelMismatchError
-from codec.file_encode import check_levels
-from codec.runtime import U16, Codec
-from codec.stream import DecodeStream
-from codec.tokens.reading import TokenFolder
-from codec.tokens.records import Row, TokensError
+from grove.codec.arrays import U16
+from grove.codec.bundle import maker_hint
+from grove.codec.errors import ModelMismatchError
+from grove.codec.runtime import Codec
+from grove.codec.sound.sniff import AUDIO_SUFFIXES
+from grove.codec.sound.writer import AudioWriter, WavOutput, open_writer
+from grove.codec.stream import DecodeStream, check_levels
+from grove.codec.tokens.reading import TokenFolder
+from grove.codec.tokens.records import Row, TokensError
 
 
 def decode_rows(

@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Final
 
-from codec.tokens.records import Row, ShardRecord, TokensError
-from codec.tokens.shards import ShardTask, run_shard
+from grove.codec.tokens.records import Row, ShardRecord, TokensError
+from grove.codec.tokens.shards import ShardTask, run_shard
 
 _MOST_BREAKS: Final = 3
 """A worker may be killed for memory now and then; one that dies again and again is reported."""

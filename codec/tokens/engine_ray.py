@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from codec.tokens.extras import ray, ray_data
-from codec.tokens.records import ShardRecord, TokensError
-from codec.tokens.shards import ShardTask, run_shard
+from grove.codec.tokens.extras import ray, ray_data
+from grove.codec.tokens.records import ShardRecord, TokensError
+from grove.codec.tokens.shards import ShardTask, run_shard
 
 _CONNECT_S: Final = 5
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-from codec.tokens.records import TokensError
+from grove.codec.tokens.records import TokensError
 
 
 def pyarrow() -> ModuleType:

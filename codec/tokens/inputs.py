@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from codec.cli_inputs import AUDIO_SUFFIXES
-from codec.tokens.lists import LIST_SUFFIXES, items_of_lines, items_of_list
-from codec.tokens.plan import FileItem, TarItem
-from codec.tokens.records import TokensError
-from codec.tokens.stores import absolute, is_remote, printable, remote_matches
+from grove.codec.sound.sniff import AUDIO_SUFFIXES
+from grove.codec.tokens.lists import LIST_SUFFIXES, items_of_lines, items_of_list
+from grove.codec.tokens.plan import FileItem, TarItem
+from grove.codec.tokens.records import TokensError
+from grove.codec.tokens.stores import absolute, is_remote, printable, remote_matches
 
 STANDARD = "-"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")

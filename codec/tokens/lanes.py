@@ -11,11 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from codec.canonical import CanonicalEncoder, Past
-from codec.pcm import F32
-from codec.runtime import U16, Codec
-from codec.tokens.records import CodecCard, Row, RowMeta, TokenizeSettings
-from codec.tokens.sources import Job, SegmentEnd, SegmentStart, frames_of
+from grove.codec.arrays import F32, U16
+from grove.codec.exact.canonical import CanonicalEncoder, Past
+from grove.codec.runtime import Codec
+from grove.codec.tokens.records import CodecCard, Row, RowMeta, TokenizeSettings
+from grove.codec.tokens.sources import Job, SegmentEnd, SegmentStart, frames_of
 
 ROWS_PER_CALL: Final = 128
 _LANES: Final = 16

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from codec.tokens.extras import pyarrow_parquet
-from codec.tokens.plan import FileItem, TarItem
-from codec.tokens.records import TokensError
-from codec.tokens.stores import absolute, is_remote
+from grove.codec.tokens.extras import pyarrow_parquet
+from grove.codec.tokens.plan import FileItem, TarItem
+from grove.codec.tokens.records import TokensError
+from grove.codec.tokens.stores import absolute, is_remote
 
 LIST_SUFFIXES = (".txt", ".lst", ".csv", ".tsv", ".scp", ".jsonl", ".json", ".parquet")
 _PATH = ("path", "file", "audio_filepath", "audio_path", "audio", "uri", "wav")

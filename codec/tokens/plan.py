@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from codec.atomic import OutputError, atomic_file
-from codec.config import Frozen
-from codec.tokens.records import TokensError
+from grove.codec.atomic import OutputError, atomic_file
+from grove.codec.config import Frozen
+from grove.codec.tokens.records import TokensError
 
 PLAN = "items.jsonl"
 _TAR_MARK = b'{"kind":"tar"'

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from codec.tokens.records import Row, RunFile, ShardRecord, TokensError, shard_stem
-from codec.tokens.run import read_run
-from codec.tokens.shard_files import read_shard
-from codec.tokens.shards import read_record
+from grove.codec.tokens.records import Row, RunFile, ShardRecord, TokensError, shard_stem
+from grove.codec.tokens.run import read_run
+from grove.codec.tokens.shard_files import read_shard
+from grove.codec.tokens.shards import read_record
 
 
 class TokenFolder:

@@ -6,12 +6,12 @@ from typing import Literal
 import soxr
 from pydantic import Field, field_validator
 
-from codec.bundle import Bundle
-from codec.canonical import CANONICAL_VERSION
-from codec.config import CodecSpec, Frozen
-from codec.errors import CodecError
-from codec.kernels import kernel_class, runtime_version
-from codec.runtime import U16
+from grove.codec.arrays import U16
+from grove.codec.bundle import Bundle
+from grove.codec.config import CodecSpec, Frozen
+from grove.codec.errors import CodecError
+from grove.codec.exact.canonical import CANONICAL_VERSION
+from grove.codec.exact.kernels import kernel_class, runtime_version
 
 Format = Literal["parquet", "webdataset", "npy", "safetensors", "kaldi", "shar", "jsonl", "grv"]
 FORMATS: tuple[Format, ...] = (

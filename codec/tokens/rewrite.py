@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from codec.tokens.reading import TokenFolder
-from codec.tokens.records import (
+from grove.codec.tokens.reading import TokenFolder
+from grove.codec.tokens.records import (
     Format,
     LedgerEntry,
     Manifest,
@@ -14,9 +14,9 @@ from codec.tokens.records import (
     TokensError,
     shard_stem,
 )
-from codec.tokens.run import RUN, finish, write_json
-from codec.tokens.shard_files import open_shard
-from codec.tokens.shards import Tally
+from grove.codec.tokens.run import RUN, finish, write_json
+from grove.codec.tokens.shard_files import open_shard
+from grove.codec.tokens.shards import Tally
 
 
 def rewrite(

@@ -8,14 +8,14 @@ from typing import Literal, assert_never
 
 from pydantic import BaseModel, ValidationError
 
-from codec.atomic import OutputError, atomic_file
-from codec.bundle import Bundle
-from codec.file_encode import check_levels
-from codec.tokens.engine_local import run_local
-from codec.tokens.engine_ray import run_ray
-from codec.tokens.inputs import STANDARD, list_items
-from codec.tokens.plan import PLAN, Plan, count_shards, plan_sha256, read_plan, write_plan
-from codec.tokens.records import (
+from grove.codec.atomic import OutputError, atomic_file
+from grove.codec.bundle import Bundle
+from grove.codec.stream import check_levels
+from grove.codec.tokens.engine_local import run_local
+from grove.codec.tokens.engine_ray import run_ray
+from grove.codec.tokens.inputs import STANDARD, list_items
+from grove.codec.tokens.plan import PLAN, Plan, count_shards, plan_sha256, read_plan, write_plan
+from grove.codec.tokens.records import (
     CodecCard,
     FileEntry,
     Manifest,
@@ -25,8 +25,8 @@ from codec.tokens.records import (
     TokenizeSettings,
     TokensError,
 )
-from codec.tokens.shards import ShardTask, is_present, read_record, remove_parts
-from codec.tokens.stores import absolute, is_remote
+from grove.codec.tokens.shards import ShardTask, is_present, read_record, remove_parts
+from grove.codec.tokens.stores import absolute, is_remote
 
 RUN = "run.json"
 MANIFEST = "manifest.json"

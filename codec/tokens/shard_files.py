@@ -5,13 +5,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, assert_never
 
-from codec.tokens.format_arrays import read_npy, read_safetensors, write_npy, write_safetensors
-from codec.tokens.format_kaldi import read_kaldi, write_kaldi
-from codec.tokens.format_lines import read_jsonl, write_jsonl
-from codec.tokens.format_parquet import read_parquet, write_parquet
-from codec.tokens.format_shar import read_shar, shar_names, write_shar
-from codec.tokens.format_tar import read_tar, write_tar
-from codec.tokens.records import CodecCard, Format, Row
+from grove.codec.tokens.formats.arrays import (
+    read_npy,
+    read_safetensors,
+    write_npy,
+    write_safetensors,
+)
+from grove.codec.tokens.formats.kaldi import read_kaldi, write_kaldi
+from grove.codec.tokens.formats.lines import read_jsonl, write_jsonl
+from grove.codec.tokens.formats.parquet import read_parquet, write_parquet
+from grove.codec.tokens.formats.shar import read_shar, shar_names, write_shar
+from grove.codec.tokens.formats.tar import read_tar, write_tar
+from grove.codec.tokens.records import CodecCard, Format, Row
 
 
 class RowSink(Protocol):

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from codec.atomic import atomic_file
-from codec.bundle import load_bundle
-from codec.canonical import CanonicalEncoder
-from codec.config import Frozen
-from codec.errors import ModelMismatchError
-from codec.runtime import Codec
-from codec.tokens.lanes import RowMaker, encode_jobs
-from codec.tokens.plan import PLAN, ShardSlice, read_slice
-from codec.tokens.records import (
+from grove.codec.atomic import atomic_file
+from grove.codec.bundle import load_bundle
+from grove.codec.config import Frozen
+from grove.codec.errors import ModelMismatchError
+from grove.codec.exact.canonical import CanonicalEncoder
+from grove.codec.runtime import Codec
+from grove.codec.tokens.lanes import RowMaker, encode_jobs
+from grove.codec.tokens.plan import PLAN, ShardSlice, read_slice
+from grove.codec.tokens.records import (
     CodecCard,
     FileEntry,
     Format,
@@ -27,8 +27,8 @@ from codec.tokens.records import (
     TokensError,
     shard_stem,
 )
-from codec.tokens.shard_files import file_names, open_shard
-from codec.tokens.sources import jobs_of
+from grove.codec.tokens.shard_files import file_names, open_shard
+from grove.codec.tokens.sources import jobs_of
 
 RECORDS = "records"
 _HASH_BYTES = 1 << 20

@@ -13,17 +13,17 @@ from functools import partial
 from itertools import chain, groupby
 from typing import BinaryIO, Final
 
-from codec.audio import AudioSource, open_audio
-from codec.channels import down_mix
-from codec.cli_inputs import AUDIO_SUFFIXES
-from codec.config import CodecSpec
-from codec.errors import AudioError, CodecError
-from codec.pcm import F32
-from codec.stream import FrameFeed
-from codec.tokens.plan import FileItem, TarItem
-from codec.tokens.records import VadConfig
-from codec.tokens.stores import open_bytes
-from codec.tokens.vad import Cut, SpeechGate
+from grove.codec.arrays import F32
+from grove.codec.channels import down_mix
+from grove.codec.config import CodecSpec
+from grove.codec.errors import AudioError, CodecError
+from grove.codec.sound.sniff import AUDIO_SUFFIXES
+from grove.codec.sound.source import AudioSource, open_audio
+from grove.codec.stream import FrameFeed
+from grove.codec.tokens.plan import FileItem, TarItem
+from grove.codec.tokens.records import VadConfig
+from grove.codec.tokens.stores import open_bytes
+from grove.codec.tokens.vad import Cut, SpeechGate
 
 _SPOOL_BYTES: Final = 8 << 20
 _HASH_BYTES: Final = 1 << 20

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from codec.config import Frozen
-from codec.tokens.extras import pyplot
-from codec.tokens.reading import TokenFolder
-
-I64 = NDArray[np.int64]
+from grove.codec.arrays import I64
+from grove.codec.config import Frozen
+from grove.codec.tokens.extras import pyplot
+from grove.codec.tokens.reading import TokenFolder
 
 
 class BookStats(Frozen):

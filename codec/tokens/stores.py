@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import unquote_to_bytes
 
-from codec.errors import AudioError, CodecError
-from codec.tokens.extras import fsspec
-from codec.tokens.records import TokensError
+from grove.codec.errors import AudioError, CodecError
+from grove.codec.tokens.extras import fsspec
+from grove.codec.tokens.records import TokensError
 
 _FILE: Final = "file://"
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+:")

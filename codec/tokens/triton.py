@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from codec.atomic import OutputError, atomic_file
-from codec.bundle import Bundle
+from grove.codec.atomic import OutputError, atomic_file
+from grove.codec.bundle import Bundle
 
 _MOST_BATCH = 64
 _MOST_IDLE_US = 60_000_000

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codec.pcm import F32
-from codec.tokens.records import VadConfig
+from grove.codec.arrays import F32
+from grove.codec.tokens.records import VadConfig
 
 _WINDOW_S = 0.02
 

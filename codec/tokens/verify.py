@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from codec.errors import CodecError
-from codec.stream import frames_for
-from codec.tokens.reading import TokenFolder
-from codec.tokens.records import CodecCard, Manifest, Row, ShardRecord
-from codec.tokens.run import LEDGER, MANIFEST
-from codec.tokens.shards import file_entry, read_record
+from grove.codec.errors import CodecError
+from grove.codec.stream import frames_for
+from grove.codec.tokens.reading import TokenFolder
+from grove.codec.tokens.records import CodecCard, Manifest, Row, ShardRecord
+from grove.codec.tokens.run import LEDGER, MANIFEST
+from grove.codec.tokens.shards import file_entry, read_record
 
 
 def problems_of(folder: TokenFolder) -> Iterator[str]:

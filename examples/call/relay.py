@@ -28,7 +28,7 @@ _HERE: Final = Path(__file__).resolve().parent
 _ROOT: Final = _HERE.parent.parent
 sys.path.insert(0, str(_ROOT))
 
-from codec.bundle import find_bundle  # noqa: E402 - the clone need not be installed
+from grove.codec.bundle import find_bundle  # noqa: E402 - the clone need not be installed
 
 _ROOM_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MEMBERS: Final = 2

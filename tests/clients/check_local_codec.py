@@ -20,13 +20,13 @@ from local_cases import (
     speech_of,
 )
 
-from codec.bundle import load_bundle
-from codec.container import ContainerReader
-from codec.container_header import ContainerHeader
-from codec.container_write import ContainerWriter
-from codec.file_decode import decode_container
-from codec.file_encode import AudioEncoder, encode_audio
-from codec.runtime import Codec
+from grove.codec.bundle import load_bundle
+from grove.codec.container.decode import decode_container
+from grove.codec.container.encode import AudioEncoder, encode_audio
+from grove.codec.container.file import ContainerReader
+from grove.codec.container.header import ContainerHeader
+from grove.codec.container.writer import ContainerWriter
+from grove.codec.runtime import Codec
 
 _log = logging.getLogger(__name__)
 # WebAssembly rounds after each product, the server's processor after each product and sum. So
@@ -253,8 +253,8 @@ await writeFile(`${folder}/said.json`, JSON.stringify(said));
 
 
 def python_reading(stored: bytes) -> object:
-    from codec.container_read import Block, SegmentEnd, SegmentStart  # noqa: PLC0415
-    from codec.errors import BitstreamError  # noqa: PLC0415
+    from grove.codec.container.assembler import Block, SegmentEnd, SegmentStart  # noqa: PLC0415
+    from grove.codec.errors import BitstreamError  # noqa: PLC0415
 
     try:
         reader = ContainerReader(io.BytesIO(stored))

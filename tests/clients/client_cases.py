@@ -21,7 +21,7 @@ _STOP_SECONDS = 30
 
 
 class ServerProcess:
-    """`python -m server` on loopback with the shipped bundle; use as a context manager."""
+    """`python -m grove.server` on loopback with the shipped bundle; use as a context manager."""
 
     def __init__(self, state_dir: Path, **settings: str) -> None:
         environment = {
@@ -32,7 +32,7 @@ class ServerProcess:
         environment |= {"GROVE_DRAIN_SECONDS": "0.2"}
         environment |= {f"GROVE_{name.upper()}": value for name, value in settings.items()}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "server"],
+            [sys.executable, "-m", "grove.server"],
             cwd=ROOT,
             env=environment,
             stderr=subprocess.PIPE,

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import soundfile
 from client_cases import ROOT
 
-from codec.bundle import find_bundle
-from codec.runtime import Codec
+from grove.codec.bundle import find_bundle
+from grove.codec.runtime import Codec
 
 F32 = npt.NDArray[np.float32]
 U16 = npt.NDArray[np.uint16]

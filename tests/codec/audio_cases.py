@@ -10,8 +10,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from codec.audio import AudioSource
-from codec.pcm import F32
+from grove.codec.arrays import F32
+from grove.codec.sound.source import AudioSource
 
 RATE_HZ = 24_000
 # Container, subtype, and whether what goes in comes out to the bit.

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from codec import cli, cli_files
-from codec.pcm import F32
-from codec.runtime import Codec
+from grove.codec.arrays import F32
+from grove.codec.cli import commands as cli
+from grove.codec.cli import files as cli_files
+from grove.codec.runtime import Codec
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SPEECH = FIXTURES / "speech-078.flac"

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codec.audio import open_audio
-from codec.bundle import load_bundle
-from codec.channels import down_mix
-from codec.pcm import F32
-from codec.resample import resample
-from codec.runtime import Codec
+from grove.codec.arrays import F32
+from grove.codec.bundle import load_bundle
+from grove.codec.channels import down_mix
+from grove.codec.resample import resample
+from grove.codec.runtime import Codec
+from grove.codec.sound.source import open_audio
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LAW_FRAMES = 20_000

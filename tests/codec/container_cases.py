@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 
-from codec.config import CodecSpec
-from codec.container_header import ContainerHeader
-from codec.container_read import Block
-from codec.container_write import ContainerWriter
+from grove.codec.config import CodecSpec
+from grove.codec.container.assembler import Block
+from grove.codec.container.header import ContainerHeader
+from grove.codec.container.writer import ContainerWriter
 
 SPEC = CodecSpec(
     name="grove-24k",

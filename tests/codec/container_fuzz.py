@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 from container_cases import ODD_SPEC, make_header, synthetic_codes
 
-from codec.bitstream import packed_bytes
-from codec.container_records import (
+from grove.codec.bitstream import packed_bytes
+from grove.codec.container.records import (
     MARKER_PREFIX,
     BlockHeader,
     FileContext,
@@ -28,8 +28,8 @@ from codec.container_records import (
     segment_end_bytes,
     segment_start_bytes,
 )
-from codec.container_scan import ByteWindow, read_header, scan_records
-from codec.container_write import ContainerWriter
+from grove.codec.container.scan import ByteWindow, read_header, scan_records
+from grove.codec.container.writer import ContainerWriter
 
 FRAME_COUNT = 16
 _EDGES = (0, 1, 2, 3, 255, 256, 1024, 1025, 65_534, 65_535, 2**31, 2**32 - 1)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from codec import atomic
-from codec.atomic import OutputError, atomic_file
+from grove.codec import atomic
+from grove.codec.atomic import OutputError, atomic_file
 
 
 def names_in(folder: Path) -> list[str]:
@@ -166,7 +166,7 @@ def test_a_process_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
 from pathlib import Path
-from codec.atomic import atomic_file
+from grove.codec.atomic import atomic_file
 with atomic_file(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

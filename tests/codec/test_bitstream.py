@@ -5,9 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.bitstream import pack_frames, pack_packet, packed_bytes, unpack_frames, unpack_packet
-from codec.config import CodecSpec
-from codec.errors import BitstreamError
+from grove.codec.bitstream import (
+    pack_frames,
+    pack_packet,
+    packed_bytes,
+    unpack_frames,
+    unpack_packet,
+)
+from grove.codec.config import CodecSpec
+from grove.codec.errors import BitstreamError
 
 GROVE = (1024,) * 12
 

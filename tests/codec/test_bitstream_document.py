@@ -6,16 +6,14 @@ from struct import Struct, calcsize
 
 import pytest
 
-import codec.bitstream as bitstream_module
-from codec import (
-    container_damage,
-    container_edit,
-    container_header,
-    container_records,
-    container_write,
-)
-from codec.config import CodecSpec
-from codec.container_header import ContainerHeader
+import grove.codec.bitstream as bitstream_module
+from grove.codec.config import CodecSpec
+from grove.codec.container import damage as container_damage
+from grove.codec.container import edit as container_edit
+from grove.codec.container import header as container_header
+from grove.codec.container import records as container_records
+from grove.codec.container import writer as container_write
+from grove.codec.container.header import ContainerHeader
 
 TEXT = Path(bitstream_module.__file__).with_name("BITSTREAM.md").read_text(encoding="utf-8")
 MODULES = (container_records, container_header, container_write, container_edit, container_damage)

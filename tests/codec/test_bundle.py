@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codec.bundle import (
+from grove.codec.bundle import (
     DECODER,
     ENCODER,
     GOLDEN,
@@ -16,9 +16,9 @@ from codec.bundle import (
     load_bundle,
     shipped_bundles,
 )
-from codec.errors import BundleError
-from codec.runtime import Codec
-from codec.stream import decode, encode
+from grove.codec.errors import BundleError
+from grove.codec.runtime import Codec
+from grove.codec.stream import decode, encode
 
 LIMIT_BYTES = 16 << 20
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.channels import down_mix, join_channels, split_channels
+from grove.codec.channels import down_mix, join_channels, split_channels
 
 
 @given(channels=st.integers(1, 8), cuts=st.lists(st.integers(0, 200), max_size=8))

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.framer import Framer, FramerState
-from codec.pcm import F32
+from grove.codec.arrays import F32
+from grove.codec.framer import Framer, FramerState
 
 
 def _cut(samples: F32, sizes: list[int]) -> list[F32]:

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.errors import AudioError, StreamError
-from codec.pcm import F32
-from codec.resample import MAX_RATE_HZ, MIN_RATE_HZ, Resampler, resample, resampled_samples
+from grove.codec.arrays import F32
+from grove.codec.errors import AudioError, StreamError
+from grove.codec.resample import MAX_RATE_HZ, MIN_RATE_HZ, Resampler, resample, resampled_samples
 
 RATES = [
     (44_100, 24_000),

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codec.bundle import load_bundle
-from codec.errors import StreamError
-from codec.pcm import F32
-from codec.runtime import I64, U16, Codec
+from grove.codec.arrays import F32, I64, U16
+from grove.codec.bundle import load_bundle
+from grove.codec.errors import StreamError
+from grove.codec.runtime import Codec
 
 PROPERTY = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -204,8 +204,8 @@ def test_denormal_samples_are_silence_to_the_model(codec: Codec) -> None:
 
 def test_opening_a_codec_leaves_the_floating_point_mode_alone() -> None:
     program = (
-        "import numpy as np; from codec.bundle import load_bundle; "
-        "from codec.runtime import Codec; "
+        "import numpy as np; from grove.codec.bundle import load_bundle; "
+        "from grove.codec.runtime import Codec; "
         "codec = Codec(load_bundle()); codec.encode_step(np.zeros((1, 480), np.float32), "
         "codec.encoder_state(1)); assert (np.float32(1e-40) * np.ones(8, np.float32)).all()"
     )

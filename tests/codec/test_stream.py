@@ -5,11 +5,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codec.errors import StreamError
-from codec.pcm import F32
-from codec.resample import resample, resampled_samples
-from codec.runtime import U16, Codec
-from codec.stream import DecodeStream, EncodeStream, FrameFeed, PcmDrain, decode, encode, frames_for
+from grove.codec.arrays import F32, U16
+from grove.codec.errors import StreamError
+from grove.codec.resample import resample, resampled_samples
+from grove.codec.runtime import Codec
+from grove.codec.stream import (
+    DecodeStream,
+    EncodeStream,
+    FrameFeed,
+    PcmDrain,
+    decode,
+    encode,
+    frames_for,
+)
 
 PROPERTY = settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

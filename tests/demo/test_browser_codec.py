@@ -16,8 +16,8 @@ from serving import ServerProcess
 from test_file import CLIP, decoded, open_clip
 from test_microphone import LOUD, expect_text, frames, record, status, stop, wait_for_frames
 
-from codec.bundle import load_bundle
-from codec.runtime import Codec
+from grove.codec.bundle import load_bundle
+from grove.codec.runtime import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,5 @@
 """The Dockerfile's steps, as far as they can be held without an engine."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -51,13 +50,16 @@ def test_all_that_is_copied_exists_and_is_let_through() -> None:
         assert any(source == path or source.startswith(f"{path}/") for source in local_sources())
 
 
-def test_what_the_server_imports_of_ours_is_copied() -> None:
-    copied = set(local_sources())
-    ours = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()}
-    for file in (ROOT / "server").rglob("*.py"):
-        tree = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        modules = {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
-        assert {name.partition(".")[0] for name in modules} & ours <= copied, file
+def test_all_that_the_package_is_made_of_is_copied_before_the_wheel_is_built() -> None:
+    build = stage("build")
+    wheel = index(build, "RUN", "pip wheel")
+    copied = {source for words in copies(build[:wheel]) for source in words[:-1]}
+    parts = {path.resolve().relative_to(ROOT) for path in (ROOT / "grove").iterdir()}
+    linked = {str(part) for part in parts if part.parts[0] != "grove"}
+    assert {"codec", "exports", "server"} <= linked
+    # Of the client for browsers, only the codec is served.
+    assert {name if name != "clients/js" else "clients/js/local" for name in linked} <= copied
+    assert {"grove", "pyproject.toml", "README.md", "LICENSE"} <= copied
 
 
 def test_dependencies_are_installed_before_the_code_is_copied() -> None:
@@ -91,7 +93,7 @@ def test_the_process_is_nobody_and_owns_its_state_only() -> None:
 
 def test_the_process_gets_its_signals_and_is_asked_without_curl() -> None:
     run = stage("run")
-    assert run[index(run, "CMD")].rest == '["python", "-m", "server"]'
+    assert run[index(run, "CMD")].rest == '["python", "-m", "grove.server"]'
     assert 'CMD ["python", "/app/healthcheck.py"]' in run[index(run, "HEALTHCHECK")].rest
     assert "curl" not in Path(ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert not [step for step in run if step.word == "ENTRYPOINT"]

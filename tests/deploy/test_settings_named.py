@@ -20,9 +20,9 @@ from deploy_files import (
     queries,
 )
 
-from server.app import create_app
-from server.metrics import ServiceMetrics
-from server.settings import Settings
+from grove.server.app import create_app
+from grove.server.metrics import ServiceMetrics
+from grove.server.settings import Settings
 
 SETTINGS = {f"GROVE_{name.upper()}" for name in Settings.model_fields}
 

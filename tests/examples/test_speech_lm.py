@@ -20,7 +20,7 @@ def test_the_example_trains_samples_and_decodes_as_written(tmp_path: Path) -> No
     for line in block.strip().splitlines():
         words = [word.replace("CORPUS", str(ROOT / "tests/fixtures")) for word in shlex.split(line)]
         if words[0] == "grove":
-            words = [sys.executable, "-m", "codec.cli", *words[1:]]
+            words = [sys.executable, "-m", "grove", *words[1:]]
         else:
             small = ["--steps", "12", "--width", "32", "--layers", "1", "--context", "40"]
             script = str(ROOT / words[1])

@@ -1,10 +1,10 @@
-"""A small codec that keeps the contract of `codec.runtime.Codec`; a slip in a state shows."""
+"""A small codec that keeps the contract of `grove.codec.runtime.Codec`; a slip in a state shows."""
 
 import numpy as np
 
-from codec.config import CodecSpec
-from server.models import Model
-from server.work import F32, I64, U16
+from grove.codec.arrays import F32, I64, U16
+from grove.codec.config import CodecSpec
+from grove.server.models import Model
 
 SPEC = CodecSpec(
     name="fake-24k",
@@ -60,7 +60,7 @@ class FakeCodec:
 
 
 def load_fake(name: str, threads: int) -> Model:
-    """Stand in for `server.models.load_model`; the name chooses the hash."""
+    """Stand in for `grove.server.models.load_model`; the name chooses the hash."""
     assert threads >= 1
     if name == "fake-24k":
         return Model(FakeCodec(), frozenset({SPEC.model_sha256}))

@@ -15,8 +15,8 @@ import httpx
 from websockets.sync.client import ClientConnection, connect
 
 HERE = Path(__file__).parent
-_START = "import sys; from fake_codec import load_fake; from server.launch import serve; "
-_START += "from server.settings import Settings\n"
+_START = "import sys; from fake_codec import load_fake; from grove.server.launch import serve; "
+_START += "from grove.server.settings import Settings\n"
 _START += "if __name__ == '__main__': sys.exit(serve(Settings(), load_fake))"
 
 

@@ -15,15 +15,16 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from codec.bitstream import pack_frames, unpack_frames
-from codec.config import CodecSpec
-from codec.pcm import F32, encode_pcm
-from codec.wav import wav_header
-from server.launch import make_server
-from server.models import LoadModel
-from server.protocol import audio_head, tokens_head, unpack_head
-from server.service import Service
-from server.settings import Settings
+from grove.codec.arrays import F32
+from grove.codec.bitstream import pack_frames, unpack_frames
+from grove.codec.config import CodecSpec
+from grove.codec.sound.pcm import encode_pcm
+from grove.codec.sound.wav import wav_header
+from grove.server.launch import make_server
+from grove.server.models import LoadModel
+from grove.server.protocol import audio_head, tokens_head, unpack_head
+from grove.server.service import Service
+from grove.server.settings import Settings
 
 
 def make_settings(state_dir: Path, **changes: object) -> Settings:

@@ -12,8 +12,8 @@ import pytest
 from processes import running
 from running import RunningServer, audio_packet, make_settings, noise, texts_until_close, wav_bytes
 
-from server.allowance import Allowances
-from server.problems import Problem
+from grove.server.allowance import Allowances
+from grove.server.problems import Problem
 
 SECOND = wav_bytes(noise(24_000))
 

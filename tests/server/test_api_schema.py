@@ -14,8 +14,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from server.app import create_app
-from server.settings import Settings
+from grove.server.app import create_app
+from grove.server.settings import Settings
 
 CHECKS = [
     not_a_server_error,

@@ -10,8 +10,8 @@ from running import RunningServer, make_settings, noise, wav_bytes
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from server.auth import Gate
-from server.settings import Settings
+from grove.server.auth import Gate
+from grove.server.settings import Settings
 
 KEY = "a-long-secret"
 ENTRY = f"alice:{hashlib.sha256(KEY.encode()).hexdigest()}"

@@ -17,7 +17,7 @@ from running import audio_packet, noise, texts_until_close
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from codec.pcm import encode_pcm
+from grove.codec.sound.pcm import encode_pcm
 
 
 def created(socket: ClientConnection) -> dict:
@@ -25,7 +25,8 @@ def created(socket: ClientConnection) -> dict:
 
 
 @pytest.mark.parametrize(
-    "module", ["server.app", "server.launch", "server.sandbox_process", "server.load"]
+    "module",
+    ["grove.server.app", "grove.server.launch", "grove.server.sandbox.process", "grove.tools.load"],
 )
 def test_the_serving_path_never_imports_torch(module: str) -> None:
     code = f"import sys, {module}; assert not {{'torch', 'training'}} & set(sys.modules)"
@@ -118,7 +119,8 @@ def test_any_worker_takes_a_resume_and_metrics_add_up(tmp_path: Path) -> None:
 
 
 def test_a_server_that_cannot_start_says_why_and_fails(tmp_path: Path) -> None:
-    script = "from server.launch import serve; from server.settings import Settings; import sys\n"
+    script = "import sys; from grove.server.launch import serve; "
+    script += "from grove.server.settings import Settings\n"
     script += "sys.exit(serve(Settings(bundles=('no-such-bundle',), port=0)))"
     ended = subprocess.run(
         [sys.executable, "-c", script],

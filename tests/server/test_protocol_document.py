@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from fastapi.routing import APIRoute, APIWebSocketRoute
 
-import server.protocol
-from server.app import create_app
-from server.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES
-from server.job_records import JobState
-from server.problems import ProblemCode, ProblemDocument
-from server.protocol import (
+from grove.server import protocol
+from grove.server.app import create_app
+from grove.server.files.formats import AUDIO_MEDIA_TYPES, TOKEN_MEDIA_TYPES
+from grove.server.jobs.records import JobState
+from grove.server.problems import ProblemCode, ProblemDocument
+from grove.server.protocol import (
     CLIENT_MESSAGES,
     MAX_LOST_FRAMES,
     MAX_PACKET_FRAMES,
@@ -26,10 +26,10 @@ from server.protocol import (
     audio_head,
     tokens_head,
 )
-from server.routes_stream import StreamQuery
-from server.settings import Settings
+from grove.server.routes.stream import StreamQuery
+from grove.server.settings import Settings
 
-TEXT = (Path(server.protocol.__file__).parent / "PROTOCOL.md").read_text()
+TEXT = (Path(protocol.__file__).parent / "PROTOCOL.md").read_text()
 
 
 def table(*columns: str) -> list[list[str]]:

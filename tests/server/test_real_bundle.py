@@ -11,11 +11,11 @@ from running import RunningServer, audio_packet, codes_of, make_settings, payloa
 from test_protocol_document import table
 from test_stream_socket import receive_all, send_audio, tokens_of
 
-from codec.bundle import load_bundle
-from codec.pcm import encode_pcm
-from codec.runtime import Codec
-from codec.stream import decode, encode
-from server.models import load_model
+from grove.codec.bundle import load_bundle
+from grove.codec.runtime import Codec
+from grove.codec.sound.pcm import encode_pcm
+from grove.codec.stream import decode, encode
+from grove.server.models import load_model
 
 COLUMNS = [f"{frames} a packet" for frames in (1, 2, 3, 5, 10)]
 CLIP = Path(__file__).parent.parent / "fixtures" / "speech-033.flac"

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from server.settings import Settings, environment_help
+from grove.server.settings import Settings, environment_help
 
 
 def test_every_setting_can_be_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

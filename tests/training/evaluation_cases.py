@@ -6,8 +6,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from codec.config import CodecSpec
-from training.metrics import F32, SCORING_RATE_HZ
+from grove.codec.arrays import F32
+from grove.codec.config import CodecSpec
+from grove.training.evaluation.metrics import SCORING_RATE_HZ
 
 HOP_SAMPLES = 32
 DELAY_SAMPLES = 16

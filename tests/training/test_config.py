@@ -6,8 +6,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from codec.errors import ConfigError
-from training.config import (
+from grove.codec.errors import ConfigError
+from grove.training.config import (
     AdamwConfig,
     AdversarialStage,
     LossConfig,

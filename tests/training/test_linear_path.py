@@ -3,9 +3,9 @@
 import torch
 from training_cases import TINY, ToneBatches, tiny_recipe
 
-from codec.config import GrvqConfig, RvqConfig
-from codec.model.codec import Codec
-from training.linear_path import dealt, start_linear_path
+from grove.codec.config import GrvqConfig, RvqConfig
+from grove.codec.model.codec import Codec
+from grove.training.linear_path import dealt, start_linear_path
 
 
 def unquantized_error(codec: Codec, pcm: torch.Tensor) -> float:

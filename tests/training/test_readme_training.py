@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from training.checkpoint import latest_checkpoint
-from training.config import load_recipe
-from training.data.manifest import list_audio
+from grove.training.checkpoint import latest_checkpoint
+from grove.training.config import load_recipe
+from grove.training.data.manifest import list_audio
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = sorted((ROOT / "training" / "recipes").glob("*.yaml"))

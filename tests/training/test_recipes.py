@@ -6,9 +6,9 @@ import pytest
 import torch
 from training_cases import ToneBatches
 
-from training.config import Recipe, load_recipe
-from training.ranks import Ranks
-from training.trainer import Trainer
+from grove.training.config import Recipe, load_recipe
+from grove.training.ranks import Ranks
+from grove.training.trainer import Trainer
 
 FOLDER = Path(__file__).parent.parent.parent / "training" / "recipes"
 PATHS = sorted(FOLDER.glob("*.yaml"))

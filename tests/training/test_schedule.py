@@ -5,12 +5,12 @@ import pytest
 import torch
 from training_cases import RECONSTRUCTION, tiny_recipe
 
-from training.average import WeightAverage
-from training.config import AdamwConfig, DropoutConfig
-from training.draws import generator
-from training.dropout import draw_bursts, draw_carried
-from training.optimizers import build_optimizers, set_rate_factor
-from training.schedule import locate, rate_factor
+from grove.training.average import WeightAverage
+from grove.training.config import AdamwConfig, DropoutConfig
+from grove.training.draws import generator
+from grove.training.dropout import draw_bursts, draw_carried
+from grove.training.optimizers import build_optimizers, set_rate_factor
+from grove.training.schedule import locate, rate_factor
 
 
 def test_a_step_is_found_in_its_stage() -> None:

@@ -22,11 +22,11 @@ from training_cases import (
     write_corpus,
 )
 
-from codec.errors import ConfigError
-from training.checkpoint import checkpoint_path, latest_checkpoint, load_checkpoint
-from training.config import Recipe
-from training.ranks import Ranks
-from training.trainer import Report, Trainer
+from grove.codec.errors import ConfigError
+from grove.training.checkpoint import checkpoint_path, latest_checkpoint, load_checkpoint
+from grove.training.config import Recipe
+from grove.training.ranks import Ranks
+from grove.training.trainer import Report, Trainer
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 STAGES = [
@@ -151,7 +151,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def start_run(folder: Path, recipe: Path, corpus: Path) -> subprocess.Popen[bytes]:
     program = (
-        "import sys; from pathlib import Path; from training.train import RunOptions, train\n"
+        "import sys; from pathlib import Path; from grove.training.train import RunOptions, train\n"
         "train(Path(sys.argv[1]), RunOptions(*map(Path, sys.argv[2:5])))"
     )
     arguments = [str(recipe), str(corpus), str(folder), str(folder.parent / "cache")]

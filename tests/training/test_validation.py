@@ -7,11 +7,11 @@ import pytest
 import torch
 from training_cases import ToneBatches, tiny_recipe, write_corpus
 
-from training.data.cache import build_cache
-from training.ranks import Ranks
-from training.train import RunOptions, merit, train
-from training.trainer import Trainer
-from training.validation import LevelScores, Validator, borrowed_weights, decoded
+from grove.training.data.cache import build_cache
+from grove.training.ranks import Ranks
+from grove.training.train import RunOptions, merit, train
+from grove.training.trainer import Trainer
+from grove.training.validation import LevelScores, Validator, borrowed_weights, decoded
 
 
 def test_borrowed_weights_are_given_back_even_after_an_error(tmp_path: Path) -> None:

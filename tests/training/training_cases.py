@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import torch
 
-from training.config import Recipe
+from grove.training.config import Recipe
 
 RATE_HZ = 24_000
 

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 from scipy import signal
 
-from training.data.cache import AudioCache
-from training.data.config import AugmentConfig
-from training.data.decode import F32
+from grove.codec.arrays import F32
+from grove.training.data.cache import AudioCache
+from grove.training.data.config import AugmentConfig
 
 _FILTER_ORDER = 6
 _LEVEL_FLOOR = 1e-5

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from codec.config import Frozen
-from training.data.decode import (
-    F32,
+from grove.codec.arrays import F32
+from grove.codec.config import Frozen
+from grove.training.data.decode import (
     FULL_SCALE,
     I16,
     BadFile,
@@ -30,9 +30,9 @@ from training.data.decode import (
     decode,
     read_recordings,
 )
-from training.data.index import AudioIndex
-from training.data.manifest import DataError, Listing, list_audio
-from training.data.split import hold_out
+from grove.training.data.index import AudioIndex
+from grove.training.data.manifest import DataError, Listing, list_audio
+from grove.training.data.split import hold_out
 
 _SAMPLES, _INDEX, _HEADER, _BAD = "samples.i16", "index.npz", "cache.json", "bad_files.csv"
 _PROGRESS_SECONDS = 10.0

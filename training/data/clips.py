@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.cache import AudioCache
-from training.data.config import KindWeights
-from training.data.decode import F32
-from training.data.manifest import KINDS, DataError, Kind
-from training.data.split import hash_share
+from grove.codec.arrays import F32
+from grove.training.data.cache import AudioCache
+from grove.training.data.config import KindWeights
+from grove.training.data.manifest import KINDS, DataError, Kind
+from grove.training.data.split import hash_share
 
 _GRID_SECONDS = 0.25
 

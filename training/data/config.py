@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from codec.config import Frozen
+from grove.codec.config import Frozen
 
 
 def ascending(bounds: tuple[float, float]) -> tuple[float, float]:

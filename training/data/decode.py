@@ -11,7 +11,8 @@ import numpy.typing as npt
 import soundfile as sf
 import soxr
 
-from training.data.manifest import (
+from grove.codec.arrays import F32
+from grove.training.data.manifest import (
     AUDIO_SUFFIXES,
     DataError,
     Entry,
@@ -21,7 +22,6 @@ from training.data.manifest import (
 )
 
 I16 = npt.NDArray[np.int16]
-F32 = npt.NDArray[np.float32]
 
 FULL_SCALE = 32_768
 _BLOCK_FRAMES = 1 << 18

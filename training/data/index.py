@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from training.data.decode import Decoded
+from grove.training.data.decode import Decoded
 
 Texts = npt.NDArray[np.str_]
 Numbers = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codec.errors import CodecError
+from grove.codec.errors import CodecError
 
 Kind = Literal["speech", "music", "noise"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -6,17 +6,16 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from codec.errors import ConfigError
-from training.config import Recipe
-from training.data.augment import Augmenter
-from training.data.cache import AudioCache
-from training.data.config import DataConfig, SilenceConfig
-from training.data.decode import F32
-from training.data.index import AudioIndex
-from training.data.manifest import KINDS, DataError
+from grove.codec.arrays import F32, I64
+from grove.codec.errors import ConfigError
+from grove.training.config import Recipe
+from grove.training.data.augment import Augmenter
+from grove.training.data.cache import AudioCache
+from grove.training.data.config import DataConfig, SilenceConfig
+from grove.training.data.index import AudioIndex
+from grove.training.data.manifest import KINDS, DataError
 
 F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
 
 _SILENCE_BLOCKS_PER_SECOND = 50
 # A crop is drawn again this often at most where it is silent; then it is taken as it is.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from training.data.index import AudioIndex
+from grove.training.data.index import AudioIndex
 
 # A speaker may push a kind's held-out hours this far over its share, not further.
 _OVERSHOOT = 1.25

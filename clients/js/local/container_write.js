@@ -1,4 +1,4 @@
-// Frames to a container, front to back: the bytes of codec/container_write.py.
+// Frames to a container, front to back: the bytes of codec/container/writer.py.
 
 import { packFrames } from "./bits.js";
 import { checkedHeader, headerJson } from "./container_header.js";

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from codec.config import (
+from grove.codec.config import (
     BookConfig,
     BridgeBookConfig,
     EmaBookConfig,
@@ -18,18 +18,18 @@ from codec.config import (
     VqBridgeConfig,
     VqConfig,
 )
-from codec.errors import ConfigError
-from codec.model.quantizers.book import Book
-from codec.model.quantizers.bridge import BridgeBook
-from codec.model.quantizers.ema import EmaBook
-from codec.model.quantizers.gain import ResidualGain
-from codec.model.quantizers.level import GroupedLevel, Level, MaskedLevel
-from codec.model.quantizers.lookup import LookupBook
-from codec.model.quantizers.quantizer import Quantized, Quantizer
-from codec.model.quantizers.residual import ResidualQuantizer
-from codec.model.quantizers.scalar import EvenScalarQuantizer, FiniteScalarQuantizer
-from codec.model.quantizers.sim import SimBook
-from codec.model.quantizers.usage import BookUsage, book_statistics
+from grove.codec.errors import ConfigError
+from grove.codec.model.quantizers.book import Book
+from grove.codec.model.quantizers.bridge import BridgeBook
+from grove.codec.model.quantizers.ema import EmaBook
+from grove.codec.model.quantizers.gain import ResidualGain
+from grove.codec.model.quantizers.level import GroupedLevel, Level, MaskedLevel
+from grove.codec.model.quantizers.lookup import LookupBook
+from grove.codec.model.quantizers.quantizer import Quantized, Quantizer
+from grove.codec.model.quantizers.residual import ResidualQuantizer
+from grove.codec.model.quantizers.scalar import EvenScalarQuantizer, FiniteScalarQuantizer
+from grove.codec.model.quantizers.sim import SimBook
+from grove.codec.model.quantizers.usage import BookUsage, book_statistics
 
 __all__ = ["BookUsage", "Quantized", "Quantizer", "book_statistics", "build_quantizer"]
 

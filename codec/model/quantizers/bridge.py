@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codec.config import BridgeBookConfig
-from codec.model.quantizers.book import LearnedBook
+from grove.codec.config import BridgeBookConfig
+from grove.codec.model.quantizers.book import LearnedBook
 
 HEAD_WIDTH = 32
 

@@ -3,9 +3,16 @@
 import torch
 from torch import Tensor
 
-from codec.config import EmaBookConfig
-from codec.model.quantizers.book import Book, BookStep, FitRows, nearest, row_error, vectors_of
-from codec.model.quantizers.ranks import draw_rows, sum_over_ranks
+from grove.codec.config import EmaBookConfig
+from grove.codec.model.quantizers.book import (
+    Book,
+    BookStep,
+    FitRows,
+    nearest,
+    row_error,
+    vectors_of,
+)
+from grove.codec.model.quantizers.ranks import draw_rows, sum_over_ranks
 
 # Only against 0 / 0: before the start, and in a book whose restarts are off.
 LEAST_USAGE = 1e-12

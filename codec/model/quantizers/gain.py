@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.model.quantizers.book import FitRows
-from codec.model.quantizers.ranks import sum_over_ranks
+from grove.codec.model.quantizers.book import FitRows
+from grove.codec.model.quantizers.ranks import sum_over_ranks
 
 _WIDTH = 40
 _LIMIT = 8.0

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.model.quantizers.book import Book, BookStep, FitRows, row_error
-from codec.model.quantizers.ema import EmaBook
-from codec.model.quantizers.gain import ResidualGain
+from grove.codec.model.quantizers.book import Book, BookStep, FitRows, row_error
+from grove.codec.model.quantizers.ema import EmaBook
+from grove.codec.model.quantizers.gain import ResidualGain
 
 
 class LevelStep(NamedTuple):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codec.config import LookupBookConfig
-from codec.model.quantizers.book import (
+from grove.codec.config import LookupBookConfig
+from grove.codec.model.quantizers.book import (
     Book,
     BookStep,
     TableBook,

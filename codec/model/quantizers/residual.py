@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from codec.model.quantizers.book import FitRows
-from codec.model.quantizers.level import Level, LevelStep
-from codec.model.quantizers.quantizer import (
+from grove.codec.model.quantizers.book import FitRows
+from grove.codec.model.quantizers.level import Level, LevelStep
+from grove.codec.model.quantizers.quantizer import (
     Quantized,
     Quantizer,
     full_precision,
     per_frame,
     straight_through,
 )
-from codec.model.quantizers.ranks import rows_of_ranks, sum_over_ranks, world_size
+from grove.codec.model.quantizers.ranks import rows_of_ranks, sum_over_ranks, world_size
 
 
 class ResidualQuantizer(Quantizer):

@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from codec.model.quantizers.quantizer import (
+from grove.codec.model.quantizers.quantizer import (
     Quantized,
     Quantizer,
     full_precision,

@@ -5,7 +5,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from codec.model.quantizers.book import LearnedBook
+from grove.codec.model.quantizers.book import LearnedBook
 
 
 class SimBook(LearnedBook):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from codec.config import (
+from grove.codec.config import (
     CodecConfig,
     FrontendConfig,
     GrvqConfig,
@@ -16,7 +16,7 @@ from codec.config import (
     SubframeConfig,
     TrunkConfig,
 )
-from codec.model.codec import Codec
+from grove.codec.model.codec import Codec
 
 HOP = 48
 MDCT = MdctConfig(overlap_samples=24)

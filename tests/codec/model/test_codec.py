@@ -8,7 +8,7 @@ from codec_variants import HOP, MDCT, MDCT_HEAD, SEANET, SUBFRAME, VARIANTS, liv
 from pydantic import ValidationError
 from torch import Tensor
 
-from codec.config import (
+from grove.codec.config import (
     CodecConfig,
     FrontendConfig,
     HeadConfig,
@@ -17,7 +17,7 @@ from codec.config import (
     MdctHeadConfig,
     StftConfig,
 )
-from codec.model.codec import Codec
+from grove.codec.model.codec import Codec
 
 DELAYS = {
     "mdct": 24,

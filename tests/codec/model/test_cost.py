@@ -4,10 +4,10 @@ import pytest
 import torch
 from codec_variants import HOP, MDCT, MDCT_HEAD, SEANET, SUBFRAME, small
 
-from codec.config import CodecConfig, TrunkConfig
-from codec.model.codec import Codec
-from codec.model.cost import count_cost
-from training.graphs import Graphs, build_graphs, macs_per_frame
+from grove.codec.config import CodecConfig, TrunkConfig
+from grove.codec.model.codec import Codec
+from grove.codec.model.cost import count_cost
+from grove.training.release.graphs import Graphs, build_graphs, macs_per_frame
 
 
 def test_the_default_codec_keeps_within_its_budget() -> None:

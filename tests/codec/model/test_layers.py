@@ -6,8 +6,8 @@ from codec_variants import noise
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.config import TrunkConfig
-from codec.model.layers import CausalLinear, Chain, DepthwiseTaps, StatefulLayer, Trunk
+from grove.codec.config import TrunkConfig
+from grove.codec.model.layers import CausalLinear, Chain, DepthwiseTaps, StatefulLayer, Trunk
 
 
 def run(layer: StatefulLayer, x: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from codec_variants import noise
 
-from codec.config import MdctConfig
-from codec.model.mdct import Companding, InverseMdct, Mdct, cosine_matrix, slope
+from grove.codec.config import MdctConfig
+from grove.codec.model.mdct import Companding, InverseMdct, Mdct, cosine_matrix, slope
 
 SHAPES = [(480, 240), (480, 480), (48, 2), (48, 24), (45, 30)]
 

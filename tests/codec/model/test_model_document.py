@@ -4,16 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from codec.config import (
-    CodecConfig,
-    MagPhaseConfig,
-    SeanetConfig,
-    StftConfig,
-    TrunkConfig,
-)
-from codec.model.codec import Codec
-from codec.model.cost import count_cost
-from training.config import load_recipe
+from grove.codec.config import CodecConfig, MagPhaseConfig, SeanetConfig, StftConfig, TrunkConfig
+from grove.codec.model.codec import Codec
+from grove.codec.model.cost import count_cost
+from grove.training.config import load_recipe
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "model.md"
 RECIPE = DOCUMENT.parents[1] / "training" / "recipes" / "grove-24k.yaml"

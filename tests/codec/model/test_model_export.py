@@ -6,8 +6,8 @@ import pytest
 import torch
 from codec_variants import HOP, VARIANTS, lived_in, noise
 
-from codec.model.codec import Codec
-from training.graphs import Graphs, build_graphs
+from grove.codec.model.codec import Codec
+from grove.training.release.graphs import Graphs, build_graphs
 
 EXPORTED = ("mdct", "stft", "stft-short-window", "mdct-subframe", "seanet")
 BATCH, FRAMES = 3, 400

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from codec.config import (
+from grove.codec.config import (
     BridgeBookConfig,
     CodecConfig,
     EmaBookConfig,
@@ -24,9 +24,9 @@ from codec.config import (
     VqBridgeConfig,
     VqConfig,
 )
-from codec.errors import ConfigError
-from codec.model.quantizers import Quantized, Quantizer, build_quantizer
-from codec.model.quantizers.residual import ResidualQuantizer
+from grove.codec.errors import ConfigError
+from grove.codec.model.quantizers import Quantized, Quantizer, build_quantizer
+from grove.codec.model.quantizers.residual import ResidualQuantizer
 
 DIM = 12
 BATCH, FRAMES = 3, 40

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from codec.config import (
+from grove.codec.config import (
     BridgeBookConfig,
     EmaBookConfig,
     FsqConfig,
@@ -19,12 +19,12 @@ from codec.config import (
     VqBridgeConfig,
     VqConfig,
 )
-from codec.model.quantizers import build_quantizer
-from codec.model.quantizers.book import Book, FitRows
-from codec.model.quantizers.ema import EmaBook, kmeans
-from codec.model.quantizers.lookup import LookupBook
-from codec.model.quantizers.residual import ResidualQuantizer
-from codec.model.quantizers.usage import book_statistics
+from grove.codec.model.quantizers import build_quantizer
+from grove.codec.model.quantizers.book import Book, FitRows
+from grove.codec.model.quantizers.ema import EmaBook, kmeans
+from grove.codec.model.quantizers.lookup import LookupBook
+from grove.codec.model.quantizers.residual import ResidualQuantizer
+from grove.codec.model.quantizers.usage import book_statistics
 
 DIM = 6
 

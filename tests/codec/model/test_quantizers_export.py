@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from codec.config import (
+from grove.codec.config import (
     BridgeBookConfig,
     FsqConfig,
     GrvqConfig,
@@ -19,7 +19,7 @@ from codec.config import (
     QuantizerConfig,
     VqBridgeConfig,
 )
-from codec.model.quantizers import Quantizer, build_quantizer
+from grove.codec.model.quantizers import Quantizer, build_quantizer
 
 DIM = 12
 SHAPES = {"Reshape", "Shape", "Concat", "Unsqueeze", "Squeeze", "Slice", "Split", "Flatten"}

@@ -5,10 +5,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from codec.config import EmaBookConfig, GrvqConfig, LookupBookConfig
-from codec.model.quantizers import Quantizer, build_quantizer
-from codec.model.quantizers.book import FitRows
-from codec.model.quantizers.gain import ResidualGain
+from grove.codec.config import EmaBookConfig, GrvqConfig, LookupBookConfig
+from grove.codec.model.quantizers import Quantizer, build_quantizer
+from grove.codec.model.quantizers.book import FitRows
+from grove.codec.model.quantizers.gain import ResidualGain
 
 DIM, GROUPS = 8, 2
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from vector_quantize_pytorch import FSQ, GroupedResidualVQ, ResidualVQ
 
-from codec.config import FsqConfig, GrvqConfig, RvqConfig, SimVqConfig
-from codec.model.quantizers import Quantizer, build_quantizer
-from codec.model.quantizers.residual import ResidualQuantizer
+from grove.codec.config import FsqConfig, GrvqConfig, RvqConfig, SimVqConfig
+from grove.codec.model.quantizers import Quantizer, build_quantizer
+from grove.codec.model.quantizers.residual import ResidualQuantizer
 
 DIM, SIZE, LEVELS = 16, 64, 4
 

@@ -8,9 +8,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch import multiprocessing as mp
 
-from codec.config import EmaBookConfig, GrvqConfig
-from codec.model.quantizers import Quantizer, build_quantizer
-from codec.model.quantizers.ranks import draw_rows
+from grove.codec.config import EmaBookConfig, GrvqConfig
+from grove.codec.model.quantizers import Quantizer, build_quantizer
+from grove.codec.model.quantizers.ranks import draw_rows
 
 DIM, STEPS, WORLD = 6, 24, 2
 BOOK = EmaBookConfig(kmeans_iterations=5)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from codec.model.quantizers import book_statistics
+from grove.codec.model.quantizers import book_statistics
 
 
 def test_even_use_is_a_perplexity_of_all_codes() -> None:

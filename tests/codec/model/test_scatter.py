@@ -6,9 +6,9 @@ import torch
 from codec_variants import HOP, MDCT, SCATTERED, lived_in, small
 from torch import Tensor
 
-from codec.config import MdctHeadConfig
-from codec.model.codec import Codec
-from codec.model.scatter import Scatter, sign_table
+from grove.codec.config import MdctHeadConfig
+from grove.codec.model.codec import Codec
+from grove.codec.model.scatter import Scatter, sign_table
 
 PAST = 15
 

@@ -6,9 +6,15 @@ from codec_variants import HOP, SEANET, noise
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.config import SeanetConfig
-from codec.model.layers import StatefulLayer
-from codec.model.seanet import Downsample, ResidualUnit, Upsample, seanet_decoder, seanet_encoder
+from grove.codec.config import SeanetConfig
+from grove.codec.model.layers import StatefulLayer
+from grove.codec.model.seanet import (
+    Downsample,
+    ResidualUnit,
+    Upsample,
+    seanet_decoder,
+    seanet_encoder,
+)
 
 SLOPE = 0.1
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from codec_variants import noise
 
-from codec.config import MagPhaseConfig, StftConfig
-from codec.model.frontends import StftFrontend, logarithm, magnitudes
-from codec.model.heads import MagPhaseHead
-from codec.model.stft import InverseStft, Spectrum, Stft, window
+from grove.codec.config import MagPhaseConfig, StftConfig
+from grove.codec.model.frontends import StftFrontend, logarithm, magnitudes
+from grove.codec.model.heads import MagPhaseHead
+from grove.codec.model.stft import InverseStft, Spectrum, Stft, window
 
 SHAPES = [(480, 960), (480, 720), (48, 96), (48, 50), (45, 60)]
 

@@ -6,10 +6,10 @@ from codec_variants import HOP, MDCT, SUBFRAME, VARIANTS, lived_in, noise, small
 from pydantic import ValidationError
 from torch import Tensor
 
-from codec.config import CodecConfig, StftConfig, SubframeConfig, TrunkConfig
-from codec.model.codec import Codec
-from codec.model.cost import count_cost
-from codec.model.subframes import SubframeHead
+from grove.codec.config import CodecConfig, StftConfig, SubframeConfig, TrunkConfig
+from grove.codec.model.codec import Codec
+from grove.codec.model.cost import count_cost
+from grove.codec.model.subframes import SubframeHead
 
 FRAMES = 20
 

@@ -8,17 +8,17 @@ import onnxruntime
 import pytest
 from corpus_cases import BUNDLE, contents, make_corpus, request
 
-from codec.audio import open_audio
-from codec.canonical import CanonicalEncoder
-from codec.channels import down_mix
-from codec.kernels import class_of, kernel_class
-from codec.pcm import F32
-from codec.stream import FrameFeed
-from codec.tokens import records
-from codec.tokens.reading import TokenFolder
-from codec.tokens.records import TokensError
-from codec.tokens.rewrite import rewrite
-from codec.tokens.run import tokenize
+from grove.codec.arrays import F32
+from grove.codec.channels import down_mix
+from grove.codec.exact.canonical import CanonicalEncoder
+from grove.codec.exact.kernels import class_of, kernel_class
+from grove.codec.sound.source import open_audio
+from grove.codec.stream import FrameFeed
+from grove.codec.tokens import records
+from grove.codec.tokens.reading import TokenFolder
+from grove.codec.tokens.records import TokensError
+from grove.codec.tokens.rewrite import rewrite
+from grove.codec.tokens.run import tokenize
 
 
 @pytest.fixture(scope="module")

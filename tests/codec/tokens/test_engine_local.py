@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from corpus_cases import contents, make_corpus, request
 
-from codec.pcm import F32
-from codec.tokens import engine_local
-from codec.tokens.records import ShardRecord, TokensError
-from codec.tokens.run import Watcher, tokenize
-from codec.tokens.shards import ShardTask
+from grove.codec.arrays import F32
+from grove.codec.tokens import engine_local
+from grove.codec.tokens.records import ShardRecord, TokensError
+from grove.codec.tokens.run import Watcher, tokenize
+from grove.codec.tokens.shards import ShardTask
 
 
 class Killer(Watcher):

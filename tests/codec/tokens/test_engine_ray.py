@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from corpus_cases import contents, make_corpus, request
 
-from codec.pcm import F32
-from codec.tokens.run import tokenize
+from grove.codec.arrays import F32
+from grove.codec.tokens.run import tokenize
 
 # A process of its own: Ray leaves sockets and threads behind that are no warning of ours.
 SCRIPT = """
@@ -23,7 +23,7 @@ from pathlib import Path
 import ray
 from corpus_cases import request
 
-from codec.tokens.run import Share, Watcher, tokenize
+from grove.codec.tokens.run import Share, Watcher, tokenize
 
 
 def parent_of(pid):
@@ -82,7 +82,7 @@ def test_a_killed_worker_costs_retries_and_a_resumed_run_is_the_same(
     corpus = make_corpus(tmp_path / "corpus", clips, count=40)
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)),
+        "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[1]), *sys.path)),
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
@@ -109,7 +109,7 @@ from pathlib import Path
 
 from corpus_cases import request
 
-from codec.tokens.run import tokenize
+from grove.codec.tokens.run import tokenize
 
 plain = request(sys.argv[1], Path(sys.argv[2]), items_per_shard=2)
 print(tokenize(replace(plain, engine="ray", workers=1, quiet=True)).rows)
@@ -119,7 +119,7 @@ print(tokenize(replace(plain, engine="ray", workers=1, quiet=True)).rows)
 def ray_environment() -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
-        "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)),
+        "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[1]), *sys.path)),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 

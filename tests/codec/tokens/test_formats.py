@@ -13,18 +13,18 @@ import safetensors.numpy
 import webdataset
 from corpus_cases import BUNDLE, contents, make_corpus, request
 
-from codec.container import ContainerReader
-from codec.container_read import Block
-from codec.pcm import F32
-from codec.tokens import extras
-from codec.tokens.format_kaldi import kaldi_key
-from codec.tokens.format_tar import tar_key
-from codec.tokens.reading import TokenFolder
-from codec.tokens.records import FORMATS, CodecCard, Format, Row, TokensError
-from codec.tokens.rewrite import rewrite
-from codec.tokens.run import RUN, tokenize
-from codec.tokens.shard_files import file_names
-from codec.tokens.verify import problems_of
+from grove.codec.arrays import F32
+from grove.codec.container.assembler import Block
+from grove.codec.container.file import ContainerReader
+from grove.codec.tokens import extras
+from grove.codec.tokens.formats.kaldi import kaldi_key
+from grove.codec.tokens.formats.tar import tar_key
+from grove.codec.tokens.reading import TokenFolder
+from grove.codec.tokens.records import FORMATS, CodecCard, Format, Row, TokensError
+from grove.codec.tokens.rewrite import rewrite
+from grove.codec.tokens.run import RUN, tokenize
+from grove.codec.tokens.shard_files import file_names
+from grove.codec.tokens.verify import problems_of
 
 
 @pytest.fixture(scope="module")

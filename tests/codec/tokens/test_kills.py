@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from corpus_cases import contents, make_corpus, request
 
-from codec.pcm import F32
-from codec.tokens.records import Format
-from codec.tokens.run import tokenize
+from grove.codec.arrays import F32
+from grove.codec.tokens.records import Format
+from grove.codec.tokens.run import tokenize
 
 # Forked before a model is loaded: a run costs then a fifth of what a new process would.
 FORKED = """
@@ -28,9 +28,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from corpus_cases import request
-from codec import atomic
-from codec.tokens import lanes, shard_files, extras
-from codec.tokens.run import tokenize
+from grove.codec import atomic
+from grove.codec.tokens import lanes, shard_files, extras
+from grove.codec.tokens.run import tokenize
 
 extras.pyarrow_parquet()
 source, out, form, files = sys.argv[1:5]
@@ -76,7 +76,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from corpus_cases import request
-from codec.tokens.run import Watcher, tokenize
+from grove.codec.tokens.run import Watcher, tokenize
 
 
 class Saying(Watcher):
@@ -91,7 +91,10 @@ if __name__ == "__main__":
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[1]), *sys.path)),
+    }
 
 
 @pytest.mark.slow

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.tokens.inputs import list_items
-from codec.tokens.plan import FileItem, TarItem, count_shards, read_plan, read_slice, write_plan
-from codec.tokens.records import TokensError
+from grove.codec.tokens.inputs import list_items
+from grove.codec.tokens.plan import (
+    FileItem,
+    TarItem,
+    count_shards,
+    read_plan,
+    read_slice,
+    write_plan,
+)
+from grove.codec.tokens.records import TokensError
 
 
 @pytest.fixture

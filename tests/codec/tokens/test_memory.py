@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from codec.pcm import F32
+from grove.codec.arrays import F32
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from codec.bench.timing import peak_rss_bytes
-from codec.bundle import load_bundle
-from codec.tokens.records import TokenizeSettings
-from codec.tokens.run import Request, tokenize
+from grove.codec.bench.timing import peak_rss_bytes
+from grove.codec.bundle import load_bundle
+from grove.codec.tokens.records import TokenizeSettings
+from grove.codec.tokens.run import Request, tokenize
 
 bundle = load_bundle()
 settings = TokenizeSettings(levels=bundle.spec.levels, items_per_shard=64, row_seconds=60)

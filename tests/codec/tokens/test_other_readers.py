@@ -17,11 +17,11 @@ import soundfile
 from corpus_cases import contents, make_corpus, speech
 from corpus_cases import request as run_of
 
-from codec.pcm import F32
-from codec.tokens.reading import TokenFolder
-from codec.tokens.records import Row
-from codec.tokens.rewrite import rewrite
-from codec.tokens.run import tokenize
+from grove.codec.arrays import F32
+from grove.codec.tokens.reading import TokenFolder
+from grove.codec.tokens.records import Row
+from grove.codec.tokens.rewrite import rewrite
+from grove.codec.tokens.run import tokenize
 
 pytestmark = pytest.mark.slow
 

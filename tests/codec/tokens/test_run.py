@@ -15,15 +15,15 @@ import pytest
 import soundfile
 from corpus_cases import BUNDLE, contents, make_corpus, make_tar, request, speech
 
-from codec.audio import open_audio
-from codec.channels import down_mix
-from codec.pcm import F32
-from codec.runtime import Codec
-from codec.stream import encode
-from codec.tokens import lanes
-from codec.tokens.reading import TokenFolder
-from codec.tokens.records import Row, TokensError, VadConfig
-from codec.tokens.run import LEDGER, MANIFEST, Share, plan_only, tokenize
+from grove.codec.arrays import F32
+from grove.codec.channels import down_mix
+from grove.codec.runtime import Codec
+from grove.codec.sound.source import open_audio
+from grove.codec.stream import encode
+from grove.codec.tokens import lanes
+from grove.codec.tokens.reading import TokenFolder
+from grove.codec.tokens.records import Row, TokensError, VadConfig
+from grove.codec.tokens.run import LEDGER, MANIFEST, Share, plan_only, tokenize
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from corpus_cases import request
-from codec.tokens.run import Watcher, tokenize
+from grove.codec.tokens.run import Watcher, tokenize
 
 
 class Slow(Watcher):
@@ -126,7 +126,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(
     corpus: Path, tokens: Path, tmp_path: Path, rows_before_the_kill: int
 ) -> None:
     out = tmp_path / "out"
-    path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
+    path = os.pathsep.join((str(Path(__file__).parents[1]), *sys.path))
     with subprocess.Popen(
         [sys.executable, "-c", RUN_SCRIPT, str(corpus), str(out)],
         stdout=subprocess.PIPE,
@@ -149,7 +149,7 @@ def test_a_run_killed_again_and_again_gets_to_the_same_bytes(
     clips: list[F32], tmp_path: Path
 ) -> None:
     corpus, out = make_corpus(tmp_path / "corpus", clips, count=80), tmp_path / "out"
-    path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
+    path = os.pathsep.join((str(Path(__file__).parents[1]), *sys.path))
     rng, kills, code = np.random.default_rng(11), 0, -signal.SIGKILL
     while code == -signal.SIGKILL:
         with subprocess.Popen(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from corpus_cases import make_corpus
 
-from codec import cli
-from codec.pcm import F32
-from codec.tokens.records import FORMATS, RowMeta
+from grove.codec.arrays import F32
+from grove.codec.cli import commands as cli
+from grove.codec.tokens.records import FORMATS, RowMeta
 
 TEXT = (Path(__file__).parents[3] / "docs" / "tokens.md").read_text()
 

@@ -1,6 +1,6 @@
 """Throws the faults at a running server, round after round: `python siege.py PORT SECONDS [PAUSE]`.
 
-Run `python -m server.load` beside it to see what live streams notice.
+Run `python -m grove.tools.load` beside it to see what live streams notice.
 """
 
 import contextlib

@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from server.settings import Settings
+from grove.server.settings import Settings
 
 SECOND = wav_bytes(noise(24_000))
 ORIGIN = "https://app.example"

@@ -9,7 +9,7 @@ from hostile_cases import answers, tree_mb
 from processes import running
 from siege import besiege
 
-from server.load import run_load
+from grove.tools.load import run_load
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""`AutoCodec`: the codec with the names and shapes of transformers."""

@@ -1,0 +1,1 @@
+"""The `grove` command: arguments in, reports and exit codes out."""

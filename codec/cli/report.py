@@ -1,0 +1,116 @@
+"""What the commands say: data to stdout, everything else to stderr, and how they end."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+
+from grove.codec.errors import CodecError
+
+EXIT_DONE = 0
+EXIT_REFUSED = 2
+"""An input or an option cannot be used; no output was written for it."""
+EXIT_DAMAGED = 3
+"""Done, but the input was damaged: what could be saved was, and the report says what is missing."""
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+_MOST_WARNINGS = 20
+
+
+class OutputClosedError(CodecError):
+    """Whoever read our output has gone away; nobody is left to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What was refused, and why."""
+
+    message: str
+    hint: str | None = None
+    input: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The document of a command that did not get to work."""
+
+    errors: tuple[Failure, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """One file that was written."""
+
+    input: str
+    output: str
+    frames: int | None
+    samples: int
+    """Per channel, in the audio file: what went in when encoding, what came out otherwise."""
+    sample_rate_hz: int
+    channels: int
+    output_bytes: int | None
+    damage: tuple[str, ...] = ()
+    omitted_damage_count: int = 0
+
+    @property
+    def is_damaged(self) -> bool:
+        return bool(self.damage)
+
+    @property
+    def summary(self) -> str:
+        seconds = self.samples / self.sample_rate_hz
+        size = "" if self.output_bytes is None else f", {self.output_bytes:,} bytes"
+        return f"{self.input} -> {self.output}: {seconds:.2f} s{size}"
+
+
+@dataclass(frozen=True, slots=True)
+class FilesDocument:
+    """What became of every file; `errors` lists those that were refused."""
+
+    files: tuple[FileReport, ...]
+    errors: tuple[Failure, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def failure_of(error: CodecError, name: str | None = None) -> Failure:
+    """Return an error as one line that names the file it is about."""
+    message = str(error)
+    if name is not None and name not in message:
+        message = f"{name}: {message}"
+    return Failure(_one_line(message), error.hint and _one_line(error.hint), name)
+
+
+def emit(text: str) -> None:
+    """Print data."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        raise OutputClosedError("the output was closed") from error
+
+
+def log(text: str) -> None:
+    """Print for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_failure(failure: Failure) -> None:
+    log(f"error: {failure.message}")
+    if failure.hint:
+        log(f"hint: {failure.hint}")
+
+
+def say_damage(report: FileReport) -> None:
+    for line in report.damage[:_MOST_WARNINGS]:
+        log(f"warning: {report.input}: {_one_line(line)}")
+    unsaid = len(report.damage[_MOST_WARNINGS:]) + report.omitted_damage_count
+    if unsaid:
+        log(f"warning: {report.input}: {unsaid} more places are damaged")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())

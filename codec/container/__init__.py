@@ -1,0 +1,1 @@
+"""The .grv container of BITSTREAM.md: read, written, repaired, cut and joined."""

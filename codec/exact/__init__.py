@@ -1,0 +1,1 @@
+"""Codes that do not depend on the processor: near ties are decided in exact arithmetic."""

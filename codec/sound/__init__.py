@@ -1,0 +1,1 @@
+"""Sound as files and bytes: what can be read, and what is written."""

@@ -1,0 +1,1 @@
+"""The formats of token shards, one module each."""

@@ -1,0 +1,7 @@
+"""`python -m grove`: the `grove` command."""
+
+import sys
+
+from grove.codec.cli.commands import main
+
+sys.exit(main())

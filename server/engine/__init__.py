@@ -1,0 +1,1 @@
+"""One thread that steps the model for all streams together."""

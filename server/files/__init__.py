@@ -1,0 +1,1 @@
+"""Whole files through the engine: uploads in, audio or tokens out."""

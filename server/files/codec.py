@@ -1,0 +1,114 @@
+"""Whole files through the codec: decoded audio or token files in, tokens or audio out."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from grove.codec.arrays import F32
+from grove.codec.config import CodecSpec
+from grove.codec.resample import resampled_samples
+from grove.codec.stream import FrameFeed
+from grove.server.engine.engine import Engine
+from grove.server.engine.outlet import Outlet
+from grove.server.engine.work import Audio, Stepped, Tokens
+from grove.server.files.bulk import BulkStream, audio_slices, token_slices
+from grove.server.files.decoders import DecodedFile
+from grove.server.files.token_files import TokenFile, TokenSegment
+from grove.server.models import Model
+
+
+@dataclass
+class Progress:
+    """How much audio has been through the codec so far."""
+
+    seconds: float = 0.0
+    total_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class FileCodec:
+    """One model in the engine, for files."""
+
+    engine: Engine
+    model: Model
+    progress: Progress
+
+    async def encode(
+        self, decoded: DecodedFile, feed: FrameFeed, levels: int
+    ) -> AsyncIterator[Stepped]:
+        """Yield the tokens of a file whose samples come at the codec's rate."""
+        stream = BulkStream(self.engine, self.model, to_audio=False)
+        async for stepped in stream.run(self._audio(decoded, feed, levels)):
+            self._count(stepped)
+            yield stepped
+
+    async def transcode(
+        self, decoded: DecodedFile, sample_rate_hz: int, levels: int
+    ) -> AsyncIterator[F32]:
+        """Yield the samples of a file after coding, at `sample_rate_hz`."""
+        feed = FrameFeed(self.model.spec)
+        outlet = Outlet(self.model.spec, sample_rate_hz)
+        stream = BulkStream(self.engine, self.model, to_audio=True)
+        async for stepped in stream.run(self._audio(decoded, feed, levels, outlet)):
+            assert stepped.pcm is not None
+            self._count(stepped)
+            yield outlet.push(stepped.pcm)
+        yield outlet.finish(transcoded_samples(decoded, self.model.spec, sample_rate_hz))
+
+    async def decode(self, tokens: TokenFile, sample_rate_hz: int) -> AsyncIterator[F32]:
+        """Yield the samples of a token file, segment after segment."""
+        async for segment in tokens.segments():
+            async for samples in self._segment(segment, sample_rate_hz):
+                yield samples
+
+    async def _segment(self, segment: TokenSegment, sample_rate_hz: int) -> AsyncIterator[F32]:
+        """Yield just the samples that the segment promises, as far as it does."""
+        spec, promised = self.model.spec, None
+        outlet = Outlet(spec, sample_rate_hz, segment.skip_samples)
+        if segment.sample_count is not None:
+            outlet.end_at(segment.sample_count)
+            promised = resampled_samples(segment.sample_count, spec.sample_rate_hz, sample_rate_hz)
+        sent = 0
+        stream = BulkStream(self.engine, self.model, to_audio=True)
+        async for stepped in stream.run(self._tokens(segment)):
+            assert stepped.pcm is not None
+            self._count(stepped)
+            samples = outlet.push(stepped.pcm)
+            sent += len(samples)
+            yield samples
+        tail = outlet.finish(promised)
+        # Counts of joined, cut and damaged files may ask for more than their frames yield.
+        missing = max(0, (promised or 0) - sent - len(tail))
+        yield np.concatenate((tail, np.zeros(missing, np.float32)))
+
+    def _count(self, stepped: Stepped) -> None:
+        self.progress.seconds += len(stepped.levels) / self.model.spec.frame_rate_hz
+
+    async def _audio(
+        self, decoded: DecodedFile, feed: FrameFeed, levels: int, outlet: Outlet | None = None
+    ) -> AsyncIterator[Audio]:
+        size = self.engine.slice_frames
+        async for block in decoded.blocks():
+            for work in audio_slices(feed.push(block), levels, size, time.monotonic()):
+                yield work
+        frames = feed.finish()
+        if outlet is not None:
+            outlet.end_at(feed.samples)
+        for work in audio_slices(frames, levels, size, time.monotonic()):
+            yield work
+
+    async def _tokens(self, segment: TokenSegment) -> AsyncIterator[Tokens]:
+        async for codes, levels in segment.blocks:
+            for work in token_slices(codes, levels, self.engine.slice_frames, time.monotonic()):
+                yield work
+
+
+def transcoded_samples(decoded: DecodedFile, spec: CodecSpec, sample_rate_hz: int) -> int | None:
+    """Return how many samples transcoding gives, as far as the file's own claim goes."""
+    samples = decoded.end.source_samples if decoded.end else decoded.declared_samples
+    if samples is None or sample_rate_hz == decoded.sample_rate_hz:
+        return samples
+    codec_samples = resampled_samples(samples, decoded.sample_rate_hz, spec.sample_rate_hz)
+    return resampled_samples(codec_samples, spec.sample_rate_hz, sample_rate_hz)

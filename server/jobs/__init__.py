@@ -1,0 +1,1 @@
+"""Long files: kept on disk, worked on in turn, and fetched later."""

@@ -1,0 +1,1 @@
+"""Processes in which libraries written in C read what strangers send."""

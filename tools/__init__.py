@@ -1,0 +1,1 @@
+"""Programs for operators, apart from the service."""

@@ -1,0 +1,1 @@
+"""Codecs scored beside each other, with and without lost packets."""

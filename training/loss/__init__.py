@@ -1,0 +1,1 @@
+"""What training minimizes: distances, the adversary, and how they are weighed."""
