@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from codec.bench.figures import (
     Machine,
     PeerFigures,
 )
+from codec.bench.history import append_line, line_of
 from codec.bench.table import report_text
 from codec.bundle import Bundle, load_bundle
 from codec.cli_report import EXIT_DONE, emit, log
@@ -34,9 +36,13 @@ class BenchError(CodecError):
     """A measurement that did not come to its end."""
 
 
-def run_bench(model: str | None, seconds: float, *, with_peers: bool, as_json: bool) -> int:
-    """Measure and print; return the exit code."""
+def run_bench(
+    model: str | None, seconds: float, *, with_peers: bool, as_json: bool, history: Path | None
+) -> int:
+    """Measure and print, and append to the history if one is named; return the exit code."""
     report = measure(load_bundle(model), seconds, with_peers=with_peers)
+    if history is not None:
+        append_line(history, line_of(report, datetime.now(UTC).date()))
     emit(report.model_dump_json() if as_json else report_text(report))
     return EXIT_DONE
 
