@@ -64,7 +64,7 @@ train: .venv/dev
 # The documents as a site, in build/site; a link that leads nowhere fails it. Needs no network.
 docs: .venv/docs
 	$(BIN)/python docs/gather.py build/docs
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Exact versions with hashes, after a change of pyproject.toml; asks the package index.
 lock: .venv/core

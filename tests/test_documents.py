@@ -1,5 +1,6 @@
 """Links of the documents lead somewhere, and the site has every document."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from codec import __version__
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
@@ -111,3 +114,15 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert "1 to 6 kbps" in index
     assert 'src="https://' not in index
     assert 'rel="stylesheet" href="https://' not in index
+
+
+def test_the_changelog_has_its_versions_in_order_up_to_this_one() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+    assert len(headings) == text.count("\n## ")
+    (first, no_date), *released = headings
+    assert (first, no_date) == ("Unreleased", "")
+    versions = [tuple(int(part) for part in version.split(".")) for version, _ in released]
+    assert versions == sorted(versions, reverse=True)
+    assert released[0][0] == __version__
+    assert all(date for _, date in released)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 
 import pytest
+import yaml
 from deploy_files import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -123,3 +124,21 @@ def test_every_dependency_has_a_lower_bound() -> None:
     groups = [PROJECT["dependencies"], EXTRAS["docs"]]
     unbound = [line for group in groups for line in group if ">=" not in line]
     assert unbound == []
+
+
+def test_hosted_ci_runs_what_ci_runs_from_the_lowest_python_on() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    (job,) = yaml.safe_load(text)["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["bash .ci/run"]
+    lowest, *_ = job["strategy"]["matrix"]["python"]
+    assert PROJECT["requires-python"] == f">={lowest}"
+
+
+def test_hooks_run_what_lint_runs_and_fetch_nothing() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert {repository["repo"] for repository in hooks} == {"local"}
+    entries_of = [hook["entry"] for repository in hooks for hook in repository["hooks"]]
+    programs = {entry.split()[0].removeprefix(".venv/bin/") for entry in entries_of}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (lint,) = re.findall(r"\nlint:.*\n((?:\t.*\n)+)", makefile)
+    assert {"ruff", "mypy"} == set(re.findall(r"\$\(BIN\)/(\w+)", lint)) <= programs
