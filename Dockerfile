@@ -5,12 +5,12 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.11.15-slim-bookworm@sha256:d29f48a31
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
-COPY pyproject.toml constraints.txt deploy/docker/core_requirements.py ./
-RUN python core_requirements.py pyproject.toml > core.txt \
-    && python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --only-binary=:all: -c constraints.txt -r core.txt
+COPY locks/core.txt ./
+RUN python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --only-binary=:all: --no-deps \
+        --require-hashes -r core.txt
 # After the dependencies, so that a change of the code leaves their layer alone.
-COPY LICENSE README.md ./
+COPY LICENSE README.md pyproject.toml ./
 COPY grove grove
 COPY exports exports
 COPY codec codec

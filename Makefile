@@ -1,7 +1,7 @@
 # Every target sets up what it needs in .venv; nothing else has to be installed first.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 HOST ?= 127.0.0.1
 PORT ?= 8000
 RECIPE ?= training/recipes/grove-24k.yaml
@@ -11,7 +11,7 @@ OUT ?= runs/$(basename $(notdir $(RECIPE)))
 
 WEB := clients/js/node_modules/onnxruntime-web/dist
 
-.PHONY: serve web test test-slow lint format bench load demo-test test-node train clean
+.PHONY: serve web test test-slow lint format bench bench-release load demo-test test-node train docs lock clean
 
 serve: .venv/core
 	$(BIN)/grove serve --host $(HOST) --port $(PORT)
@@ -42,9 +42,12 @@ format: .venv/dev
 bench: .venv/bench
 	$(BIN)/grove bench
 
+# At a release: the same, and a line of it appended to docs/benchmarks.jsonl.
+bench-release: .venv/bench
+	$(BIN)/grove bench --history docs/benchmarks.jsonl
+
 # The demo page in a real Chromium, which has to be on the path.
-demo-test: .venv/dev web
-	$(PIP) -e '.[browser]'
+demo-test: .venv/dev .venv/browser web
 	$(BIN)/pytest -m browser tests/demo
 
 # The JavaScript client in a real node, version 20 or later.
@@ -58,20 +61,36 @@ load: .venv/core
 train: .venv/dev
 	$(BIN)/grove train $(RECIPE) --data $(DATA) --out $(OUT)
 
+# The documents as a site, in build/site; a link that leads nowhere fails it. Needs no network.
+docs: .venv/docs
+	$(BIN)/python docs/gather.py build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Exact versions with hashes, after a change of pyproject.toml; asks the package index.
+lock: .venv/core
+	$(PIP) uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python locks/make.py
+
 clean:
 	rm -rf .venv build dist *.egg-info
 
-.venv/core: pyproject.toml constraints.txt
+.venv/python:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) -e .
 	touch $@
 
-.venv/bench: .venv/core
-	$(PIP) -e '.[bench]'
+# Nothing is installed that the lock does not name, nor with another hash.
+.venv/core .venv/browser .venv/docs: .venv/%: locks/%.txt locks/build.txt pyproject.toml | .venv/python
+	$(PIP) --require-hashes --no-deps -r locks/build.txt -r $<
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
-.venv/dev: .venv/core
-	$(PIP) -e '.[dev]'
-	# Only its model is used; what it asks for besides needs a compiler.
-	$(PIP) --no-deps Resemblyzer
+.venv/bench .venv/dev: .venv/%: locks/%.txt .venv/core .venv/torch
+	$(PIP) --require-hashes --no-deps -r $<
+	touch $@
+
+# The build for processors, where pip finds one. Any other wants libraries that no lock can name.
+.venv/torch: locks/torch.txt locks/torch-cpu.txt .venv/core
+	$(PIP) --require-hashes --no-deps -r locks/torch-cpu.txt \
+	    || $(PIP) --require-hashes --no-deps -r locks/torch.txt
+	$(PIP) -c constraints.txt torch
 	touch $@

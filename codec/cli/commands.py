@@ -196,12 +196,15 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.2, max=600, help="Audio per measurement.")] = 10,
     model: Model = None,
     peers: Annotated[bool, typer.Option(help="Measure the other codecs found here too.")] = True,
+    history: Annotated[
+        Path | None, typer.Option(help="Append a line of JSON with the figures to this file.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Measure speed, latency and memory on this machine, beside the peers found here."""
     from grove.codec.cli.bench import run_bench
 
-    return run_bench(model, seconds, with_peers=peers, as_json=as_json)
+    return run_bench(model, seconds, with_peers=peers, as_json=as_json, history=history)
 
 
 @app.command()

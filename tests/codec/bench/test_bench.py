@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from grove.codec.arrays import F32, U16
+from grove.codec.atomic import OutputError
 from grove.codec.bench import commands, grove, neural, run
 from grove.codec.bench.commands import CommandPeer, PeerProgramError
 from grove.codec.bench.figures import (
@@ -23,12 +24,14 @@ from grove.codec.bench.figures import (
     Percentiles,
     Speed,
 )
+from grove.codec.bench.history import append_line, line_of, read_lines
 from grove.codec.bench.material import voice
 from grove.codec.bench.table import report_text
 from grove.codec.bench.timing import cpu_seconds, percentiles, read_rate, wall_seconds
 from grove.codec.cli import commands as cli
 from grove.codec.runtime import Codec
 
+HISTORY = Path(__file__).parents[3] / "docs" / "benchmarks.jsonl"
 # Far above what a busy machine makes of a step that takes one millisecond.
 SLOWED_SECONDS = 0.03
 
@@ -202,16 +205,40 @@ def test_the_report_sets_peers_beside_grove_and_names_the_absent(figures: GroveF
     assert BenchReport.model_validate_json(report.model_dump_json()) == report
 
 
-def test_the_command_measures_in_fresh_processes(
-    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+def test_the_command_measures_in_fresh_processes_and_keeps_a_line_of_it(
+    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(run, "_COLD_STARTS", 1)
-    assert cli.main(["bench", "--seconds", "0.2", "--no-peers", "--json"]) == 0
+    history = tmp_path / "history.jsonl"
+    options = ["--seconds", "0.2", "--no-peers", "--json", "--history", str(history)]
+    assert cli.main(["bench", *options]) == 0
     report = BenchReport.model_validate(json.loads(capsysbinary.readouterr().out))
+    (line,) = read_lines(history)
+    assert line == line_of(report, line.date)
     assert report.grove.system.startswith("grove-24k ")
     assert 0.05 < report.cold_start.seconds < 20
     assert 30e6 < report.cold_start.peak_rss_bytes < 400e6
     assert report.peers == ()
+
+
+def test_a_history_grows_by_a_line_and_keeps_what_it_had(tmp_path: Path) -> None:
+    history = tmp_path / "history.jsonl"
+    kept = read_lines(HISTORY)[0]
+    later = kept.model_copy(update={"grove_version": "9.9.9"})
+    append_line(history, kept)
+    append_line(history, later)
+    assert read_lines(history) == [kept, later]
+
+
+def test_a_history_that_cannot_be_written_is_one_line_of_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot append to .*gone.* No such file"):
+        append_line(tmp_path / "gone" / "history.jsonl", read_lines(HISTORY)[0])
+
+
+def test_the_history_kept_here_is_in_order_and_whole() -> None:
+    dates = [line.date for line in read_lines(HISTORY)]
+    assert dates
+    assert dates == sorted(dates)
 
 
 def test_a_worker_that_dies_says_why() -> None:
