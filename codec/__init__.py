@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from codec.auto import AutoCodec
     from codec.auto_features import AutoFeatureExtractor, AutoProcessor
     from codec.auto_peers import DacModel, EncodecModel, MimiModel
+    from codec.pretrained import GroveConfig, GroveFeatureExtractor, GroveModel
     from codec.vocab import VocabSpec
 
 __all__ = [
@@ -17,6 +18,9 @@ __all__ = [
     "AutoProcessor",
     "DacModel",
     "EncodecModel",
+    "GroveConfig",
+    "GroveFeatureExtractor",
+    "GroveModel",
     "MimiModel",
     "VocabSpec",
 ]
@@ -28,6 +32,9 @@ _HOMES = {
     "MimiModel": "codec.auto_peers",
     "AutoFeatureExtractor": "codec.auto_features",
     "AutoProcessor": "codec.auto_features",
+    "GroveConfig": "codec.pretrained",
+    "GroveFeatureExtractor": "codec.pretrained",
+    "GroveModel": "codec.pretrained",
     "VocabSpec": "codec.vocab",
 }
 
