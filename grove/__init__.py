@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from grove.codec.auto.features import AutoFeatureExtractor, AutoProcessor
     from grove.codec.auto.model import AutoCodec
     from grove.codec.auto.peers import DacModel, EncodecModel, MimiModel
+    from grove.codec.pretrained import GroveConfig, GroveFeatureExtractor, GroveModel
     from grove.codec.tokens.vocab import VocabSpec
 
 __all__ = [
@@ -17,6 +18,9 @@ __all__ = [
     "AutoProcessor",
     "DacModel",
     "EncodecModel",
+    "GroveConfig",
+    "GroveFeatureExtractor",
+    "GroveModel",
     "MimiModel",
     "VocabSpec",
 ]
@@ -28,6 +32,9 @@ _HOMES = {
     "MimiModel": "grove.codec.auto.peers",
     "AutoFeatureExtractor": "grove.codec.auto.features",
     "AutoProcessor": "grove.codec.auto.features",
+    "GroveConfig": "grove.codec.pretrained",
+    "GroveFeatureExtractor": "grove.codec.pretrained",
+    "GroveModel": "grove.codec.pretrained",
     "VocabSpec": "grove.codec.tokens.vocab",
 }
 

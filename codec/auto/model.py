@@ -26,6 +26,7 @@ from grove.codec.auto.arrays import (
     as_signals,
     like,
 )
+from grove.codec.auto.odd_books import level_of, neutral_codes
 from grove.codec.auto.outputs import (
     AutoConfig,
     CodecOutput,
@@ -202,10 +203,7 @@ class AutoCodec:
         self, audio_codes: Values, mask: Values | None, codes_mask: Values | None
     ) -> NDArray[np.float32]:
         codes = as_codes(audio_codes)
-        spec = self.codec.spec
-        level = self._level_of(codes.shape[1])
-        frames = np.zeros((len(codes), codes.shape[2], len(spec.code_sizes)), np.uint16)
-        frames[:, :, : codes.shape[1]] = codes.transpose(0, 2, 1)
+        frames, level = self._frames(codes)
         own = as_lengths(codes_mask, (len(codes), codes.shape[2]))
         rows: list[U16] = [row[part] for row, part in zip(frames, own, strict=True)]
         levels: list[I64] = [np.full(len(row), level, np.int64) for row in rows]
@@ -225,19 +223,32 @@ class AutoCodec:
         if num_quantizers is not None:
             if levels is not None:
                 raise ShapeError("levels and num_quantizers are both given, expected one of them")
-            return spec.codes_at(self._level_of(num_quantizers))
+            self._level_of(num_quantizers)
+            return num_quantizers
         if levels is not None:
             check_levels(spec, levels)
         return spec.codes_at(spec.levels if levels is None else levels)
 
+    def _frames(self, codes: NDArray[np.int64]) -> tuple[U16, int]:
+        """Return codes [B, K, T] as frames [B, T, all books] with the level that they reach."""
+        spec, books = self.codec.spec, codes.shape[1]
+        level = self._level_of(books)
+        frames = np.zeros((len(codes), codes.shape[2], len(spec.code_sizes)), np.uint16)
+        frames[:, :, :books] = codes.transpose(0, 2, 1)
+        for book in range(books, spec.codes_at(level)):
+            frames[:, :, book] = self._neutral_codes[book]
+        return frames, level
+
+    @cached_property
+    def _neutral_codes(self) -> list[int]:
+        return neutral_codes(self.codec.bundle.decoder, self.codec.spec)
+
     def _level_of(self, books: int) -> int:
-        counts = [self.codec.spec.codes_at(level) for level in range(1, self.codec.spec.levels + 1)]
-        if books not in counts:
-            raise ShapeError(
-                f"got {books} books, expected {', '.join(map(str, counts))} "
-                f"for {self.codec.spec.name}"
-            )
-        return counts.index(books) + 1
+        """Return the level that so many books reach, the last of them maybe in part."""
+        total = len(self.codec.spec.code_sizes)
+        if not 1 <= books <= total:
+            raise ShapeError(f"got {books} books, expected 1 to {total} for {self.codec.spec.name}")
+        return level_of(self.codec.spec, books)
 
 
 class StreamingSession:
@@ -265,9 +276,7 @@ class StreamingSession:
         codes = as_codes(audio_codes)
         if len(codes) != 1:
             raise ShapeError(f"got {len(codes)} rows of codes, a stream has one")
-        level = self._model._level_of(codes.shape[1])
-        frames = np.zeros((codes.shape[2], len(self._model.codec.spec.code_sizes)), np.uint16)
-        frames[:, : codes.shape[1]] = codes[0].T
+        (frames,), level = self._model._frames(codes)
         return like(audio_codes, self._decoder.push(frames, level)[None, None])
 
     def _shaped(self, codes: U16) -> NDArray[np.int64]:

@@ -63,8 +63,8 @@ class EncodecEncoderOutput(ModelOutput):
 
     audio_codes: Array
     audio_scales: list[None]
+    last_frame_pad_length: int
     audio_codes_mask: Array
-    last_frame_pad_length: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,15 @@ import numpy as np
 
 from grove.codec.auto.arrays import Values, as_numpy, as_signals, like
 from grove.codec.auto.model import AutoCodec, UnsupportedError
-from grove.codec.auto.outputs import CodecOutput, DecoderOutput, EncodecEncoderOutput, EncoderOutput
+from grove.codec.auto.outputs import CodecOutput, DecoderOutput, EncodecEncoderOutput
+from grove.codec.auto.peer_outputs import (
+    DacEncoderOutput,
+    DacOutput,
+    MimiDecoderOutput,
+    MimiEncoderOutput,
+    MimiOutput,
+    no_latent,
+)
 from grove.codec.stream import frames_for
 
 
@@ -30,14 +38,16 @@ class MimiModel(AutoCodec):
         *,
         use_streaming: bool | None = None,
         return_dict: bool | None = None,
-    ) -> EncoderOutput | tuple[Any, ...]:
+    ) -> MimiEncoderOutput | tuple[Any, ...]:
         """Return codes [B, K, T]; without a number of books, of all levels."""
         if encoder_past_key_values is not None or padding_cache is not None or use_streaming:
             raise UnsupportedError(
                 "encode keeps no cache between calls", hint="use model.streaming() for a stream"
             )
-        output = super().encode(input_values, None, padding_mask, num_quantizers=num_quantizers)
-        return output.to_tuple() if return_dict is False else output
+        coded = super().encode(input_values, None, padding_mask, num_quantizers=num_quantizers)
+        if return_dict is False:
+            return (coded.audio_codes,)
+        return MimiEncoderOutput(coded.audio_codes, coded.audio_codes_mask)
 
     def decode(  # type: ignore[override]
         self,
@@ -47,25 +57,34 @@ class MimiModel(AutoCodec):
         return_dict: bool | None = None,
         *,
         audio_codes_mask: Values | None = None,
-    ) -> DecoderOutput | tuple[Any, ...]:
+    ) -> MimiDecoderOutput | tuple[Any, ...]:
         """Return audio [B, 1, N] for codes [B, K, T]."""
         if decoder_past_key_values is not None:
             raise UnsupportedError(
                 "decode keeps no cache between calls", hint="use model.streaming() for a stream"
             )
-        output = super().decode(audio_codes, padding_mask, audio_codes_mask=audio_codes_mask)
+        made = super().decode(audio_codes, padding_mask, audio_codes_mask=audio_codes_mask)
+        output = MimiDecoderOutput(made.audio_values)
         return output.to_tuple() if return_dict is False else output
 
-    def __call__(  # type: ignore[override]
+    def __call__(  # type: ignore[override]  # noqa: PLR0917 - transformers' order
         self,
         input_values: Values,
         padding_mask: Values | None = None,
         num_quantizers: int | None = None,
         audio_codes: Values | None = None,
+        encoder_past_key_values: object = None,
+        decoder_past_key_values: object = None,
+        *,
         return_dict: bool | None = None,
-    ) -> CodecOutput | tuple[Any, ...]:
+    ) -> MimiOutput | tuple[Any, ...]:
         """Encode and decode; with `audio_codes` only decode them."""
-        output = _through(self, input_values, padding_mask, num_quantizers, audio_codes)
+        if encoder_past_key_values is not None or decoder_past_key_values is not None:
+            raise UnsupportedError(
+                "the model keeps no cache between calls", hint="use model.streaming() for a stream"
+            )
+        made = _through(self, input_values, padding_mask, num_quantizers, audio_codes)
+        output = MimiOutput(made.audio_codes, made.audio_values)
         return output.to_tuple() if return_dict is False else output
 
     def get_encoded_length(self, input_length: Values) -> Values:
@@ -97,9 +116,9 @@ class EncodecModel(AutoCodec):
         codes, valid = self._encoded(input_values, None, padding_mask)
         books = self._books(None if bandwidth is None else self._level_at(bandwidth), None)
         output = EncodecEncoderOutput(
-            like(input_values, codes[None, :, :books]), [None], like(input_values, valid)
+            like(input_values, codes[None, :, :books]), [None], 0, like(input_values, valid)
         )
-        return output.to_tuple() if return_dict is False else output
+        return output.to_tuple()[:3] if return_dict is False else output
 
     def decode(  # type: ignore[override]
         self,
@@ -116,15 +135,15 @@ class EncodecModel(AutoCodec):
         output = DecoderOutput(like(audio_codes, made))
         return output.to_tuple() if return_dict is False else output
 
-    def __call__(  # type: ignore[override]
+    def __call__(  # type: ignore[override]  # noqa: PLR0917 - transformers' order
         self,
         input_values: Values,
         padding_mask: Values | None = None,
         bandwidth: float | None = None,
         audio_codes: Values | None = None,
         audio_scales: object = None,  # noqa: ARG002 - as in decode
-        *,
         return_dict: bool | None = None,
+        last_frame_pad_length: int = 0,  # noqa: ARG002 - EnCodec's
     ) -> CodecOutput | tuple[Any, ...]:
         """Encode and decode; with `audio_codes` only decode them."""
         books = None
@@ -153,10 +172,12 @@ class DacModel(AutoCodec):
         input_values: Values,
         n_quantizers: int | None = None,
         return_dict: bool | None = None,
-    ) -> EncoderOutput | tuple[Any, ...]:
+    ) -> DacEncoderOutput:
         """Return codes [B, K, T]."""
-        output = super().encode(input_values, num_quantizers=n_quantizers)
-        return output.to_tuple() if return_dict is False else output
+        if return_dict is False:
+            raise no_latent("the tuple of encode")
+        coded = super().encode(input_values, num_quantizers=n_quantizers)
+        return DacEncoderOutput(coded.audio_codes, coded.audio_codes_mask)
 
     def decode(  # type: ignore[override]
         self,
@@ -164,12 +185,12 @@ class DacModel(AutoCodec):
         audio_codes: Values | None = None,
         return_dict: bool | None = None,
     ) -> DecoderOutput | tuple[Any, ...]:
-        """Return audio [B, 1, N] for codes [B, K, T]."""
-        if quantized_representation is not None or audio_codes is None:
-            raise UnsupportedError(
-                "there is no quantized_representation", hint="decode(audio_codes=...) takes codes"
-            )
-        output = super().decode(audio_codes)
+        """Return audio [B, N] for codes [B, K, T]; these count where both are given."""
+        if audio_codes is None:
+            given = "nothing" if quantized_representation is None else "quantized_representation"
+            raise no_latent(f"decode of {given}")
+        made = super().decode(audio_codes).audio_values
+        output = DecoderOutput(made[:, 0])
         return output.to_tuple() if return_dict is False else output
 
     def __call__(  # type: ignore[override]
@@ -177,10 +198,12 @@ class DacModel(AutoCodec):
         input_values: Values,
         n_quantizers: int | None = None,
         return_dict: bool | None = None,
-    ) -> CodecOutput | tuple[Any, ...]:
-        """Encode and decode."""
-        output = _through(self, input_values, None, n_quantizers, None)
-        return output.to_tuple() if return_dict is False else output
+    ) -> DacOutput:
+        """Encode and decode: audio [B, N]."""
+        if return_dict is False:
+            raise no_latent("the tuple of the model")
+        made = _through(self, input_values, None, n_quantizers, None)
+        return DacOutput(made.audio_values[:, 0], made.audio_codes)
 
 
 def _through(

@@ -17,6 +17,7 @@ from grove.codec.errors import BundleError
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _TYPES: Final[dict[int, np.dtype[Any]]] = {
     1: np.dtype("<f4"),
+    3: np.dtype("i1"),
     6: np.dtype("<i4"),
     7: np.dtype("<i8"),
     9: np.dtype("?"),
@@ -219,7 +220,7 @@ def _tensor(data: memoryview) -> tuple[str, Array]:
             case 9:
                 raw = value
     if kind not in _TYPES:
-        raise BundleError(f"tensor {name} of the encoder has data type {kind}")
+        raise BundleError(f"tensor {name} has data type {kind}")
     return name, np.frombuffer(raw, _TYPES[kind]).reshape(dims)
 
 

@@ -43,7 +43,7 @@ def test_bfloat16_is_taken_for_what_it_holds(codec: Codec, audio: torch.Tensor) 
 def test_mimi_forward_codes_tuples_and_masks(codec: Codec, audio: torch.Tensor) -> None:
     model = MimiModel(codec)
     coded = model.encode(audio, num_quantizers=4)
-    codes, _valid = model.encode(audio, num_quantizers=4, return_dict=False)
+    (codes,) = model.encode(audio, num_quantizers=4, return_dict=False)
     assert torch.equal(codes, coded.audio_codes)
     whole = model(audio, num_quantizers=4)
     again = model(audio, audio_codes=whole.audio_codes)
@@ -61,13 +61,15 @@ def test_dac_takes_codes(codec: Codec, audio: torch.Tensor) -> None:
     coded = model.encode(audio, n_quantizers=6)
     assert coded.audio_codes.shape == (2, 6, 20)
     assert model.decode(audio_codes=coded.audio_codes).audio_values.shape[0] == 2
-    assert model(audio).audio_values.shape == audio.shape
+    assert model(audio).audio_values.shape == audio[:, 0].shape
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda c, x: DacModel(c).decode(x), "no quantized_representation"),
+        (lambda c, x: DacModel(c).decode(x), "decode of quantized_representation"),
+        (lambda c, x: DacModel(c).encode(x).quantized_representation, "quantized_representation"),
+        (lambda c, x: DacModel(c)(x, return_dict=False), "the tuple of the model"),
         (lambda c, x: MimiModel(c).encode(x, use_streaming=True), "no cache"),
         (lambda c, x: MimiModel(c).decode(x, decoder_past_key_values=()), "no cache"),
         (lambda c, _: MimiModel(c).half(), "float32 only"),

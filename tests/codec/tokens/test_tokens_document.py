@@ -21,7 +21,7 @@ def test_the_python_blocks_run_one_after_the_other(clips: list[F32]) -> None:
         for block in re.findall(r"```python\n(.*?)```", TEXT, re.S)
         if not re.match("from (datasets|lhotse) ", block)
     ]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict[str, object] = {
         "waveforms": np.stack([clips[0][:16_000], clips[1][:16_000]]),
         "mask": np.ones((2, 16_000), np.int64),
