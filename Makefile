@@ -11,7 +11,8 @@ OUT ?= runs/$(basename $(notdir $(RECIPE)))
 
 WEB := clients/js/node_modules/onnxruntime-web/dist
 
-.PHONY: serve web test test-slow lint format bench bench-release load demo-test test-node train docs lock clean
+.PHONY: serve web test test-slow lint format bench bench-release load demo-test test-node test-package train docs \
+	lock clean
 
 serve: .venv/core
 	$(BIN)/grove serve --host $(HOST) --port $(PORT)
@@ -53,6 +54,10 @@ demo-test: .venv/dev .venv/browser web
 # The JavaScript client in a real node, version 20 or later.
 test-node: .venv/dev web
 	$(BIN)/pytest tests/clients/check_javascript_client.py tests/clients/check_local_codec.py
+
+# The wheel and the source archive, each in an empty environment; an index is asked for the rest.
+test-package: .venv/dev
+	$(BIN)/pytest tests/package/check_package.py
 
 # Streams against a running server: make load LOAD='--streams 40 --seconds 300'
 load: .venv/core

@@ -287,7 +287,7 @@ SCRIPTS = pytest.mark.parametrize("script", [MIMI_SCRIPT, ENCODEC_SCRIPT], ids=[
 def test_a_script_changes_one_import_line(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ours = script.replace("from transformers import", "from codec import")
+    ours = script.replace("from transformers import", "from grove import")
     changed = [a != b for a, b in zip(script.splitlines(), ours.splitlines(), strict=True)]
     assert sum(changed) == 1
     monkeypatch.setattr(sys, "argv", ["script", "grove-24k"])

@@ -28,9 +28,8 @@ def test_the_python_blocks_run_one_after_the_other(clips: list[F32]) -> None:
         "chunk": clips[0][:8_000],
         "codes": np.zeros((5, 4), np.uint16),
     }
-    exec(blocks[0], names)
-    exec(blocks[2], names)
-    exec(blocks[1], names)
+    for index in (0, 1, 3, 2):
+        exec(blocks[index], names)
 
 
 def test_the_first_commands_run_as_written(
