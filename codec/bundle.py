@@ -130,6 +130,7 @@ def model_sha256(encoder: bytes, decoder: bytes) -> str:
 
 RETIRED = {
     "4461775bbfdf08788767c8edb07ae93f6a7e7790c8850600db1d9ddc7d8d7154": "Grove 0.1.0",
+    "27cde6fb9e7cc0040a243913674916150b4f3adfab9d4660cfdb3611a004c910": "Grove at commit d0f0cf4",
 }
 """Models that were shipped once and are no longer, by hash: the release that has them."""
 

@@ -93,6 +93,14 @@ def _concat(node: Node, *parts: Array) -> Array:
     return np.concatenate(parts, axis=node.integer("axis", 0))
 
 
+def _constant_of_shape(node: Node, shape: Array) -> Array:
+    if node.attributes:
+        raise BundleError(
+            "the encoder has a constant other than zero, which has no exact form here"
+        )
+    return np.zeros([int(size) for size in shape])
+
+
 def _gather(node: Node, x: Array, places: Array) -> Array:
     return np.take(x, places, axis=node.integer("axis", 0))
 
@@ -169,6 +177,7 @@ _OPERATIONS: Final[dict[str, Callable[..., Any]]] = {
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,
+    "ConstantOfShape": _constant_of_shape,
     "Div": lambda _, x, y: x / y if x.dtype.kind == "f" else x // y,
     "Exp": lambda _, x: np.exp(x),
     "Expand": lambda _, x, shape: x * np.ones([int(size) for size in shape], x.dtype),

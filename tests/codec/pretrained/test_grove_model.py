@@ -13,7 +13,7 @@ from grove.codec.arrays import F32
 from grove.codec.auto.arrays import ShapeError
 from grove.codec.auto.model import AutoCodec
 from grove.codec.bundle import load_bundle
-from grove.codec.config import GrvqConfig
+from grove.codec.config import GrvqConfig, SubframeConfig
 from grove.codec.errors import BundleError
 from grove.codec.pretrained import GroveConfig, GroveFeatureExtractor, GroveModel
 from grove.codec.pretrained.weights import codec_of
@@ -127,7 +127,7 @@ def test_gradients_reach_decoder_latent_and_encoder(
     latent = coded.quantized_representation
     latent.retain_grad()
     model.decode(quantized_representation=latent).audio_values.square().mean().backward()
-    for reached in (latent, audio, model.codec.decoder.head.residual.weight):
+    for reached in (latent, audio, model.codec.decoder.head.low.residual.weight):
         assert reached.grad.abs().max() > 0
     assert model.codec.encoder.enter.weight.grad.abs().max() > 0
     model.zero_grad()
@@ -161,14 +161,16 @@ def test_it_compiles_without_a_break(model: GroveModel) -> None:
 
 def test_a_wrong_architecture_is_found_out() -> None:
     right = codec_of(load_bundle()).config
-    short = right.decoder.model_copy(update={"blocks": 5})
-    head = right.head.model_copy(update={"companding": 0.7})
-    plain = GrvqConfig(adaptive=False)
-    for wrong in ({"head": head}, {"quantizer": plain}, {"decoder": short}):
+    short = right.decoder.model_copy(update={"blocks": right.decoder.blocks - 1})
+    assert isinstance(right.head, SubframeConfig)
+    low = right.head.low.model_copy(update={"companding": 0.7})
+    head = right.head.model_copy(update={"low": low})
+    for wrong in ({"head": head}, {"decoder": short}):
         with pytest.raises(BundleError, match="the sound is off by"):
             codec_of(load_bundle(), right.model_copy(update=wrong))
-    with pytest.raises(BundleError, match="has the shape"):
-        codec_of(load_bundle(), right.model_copy(update={"latent": 64}))
+    for unlike in ({"quantizer": GrvqConfig(adaptive=False)}, {"latent": 96}):
+        with pytest.raises(BundleError, match="has the shape"):
+            codec_of(load_bundle(), right.model_copy(update=unlike))
 
 
 def test_what_cannot_be_meant_is_refused(model: GroveModel) -> None:

@@ -18,7 +18,7 @@ from grove.codec.stream import decode, encode
 from grove.server.models import load_model
 
 COLUMNS = [f"{frames} a packet" for frames in (1, 2, 3, 5, 10)]
-CLIP = Path(__file__).parent.parent / "fixtures" / "speech-033.flac"
+CLIP = Path(__file__).parents[2] / "fixtures" / "speech-033.flac"
 
 
 @pytest.fixture(scope="module")
