@@ -77,10 +77,7 @@ class Objective(nn.Module):
         """Return the codec's losses; the adversary's share only where it is `heard` yet."""
         weights, reference = self.losses, pair.reference
         follow = self.reconstruction.follow(pair.levels)
-        # Where the waveform is followed, only its own term moves it: what else wants a say (a
-        # likely texture, the right energy) would blur it, and can have its way by the rest.
-        held = (output.low - output.low.detach()) * follow.unsqueeze(1)
-        pcm, twin = output.pcm - held, output.twin - held
+        pcm, twin = _texture(output, follow)
         found = self.reconstruction(Heard(pcm, twin, output.low), reference, scales, follow)
         terms = {
             name: Weighted(getattr(weights, name), value) for name, value in found._asdict().items()
@@ -98,6 +95,18 @@ class Objective(nn.Module):
         named["commitment"] = output.loss.detach()
         named["snr_db"] = signal_to_noise_db(output.pcm.detach(), reference)
         return StepLosses(total, named)
+
+
+def _texture(output: CodecOutput, follow: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both draws [B, N], their waveform held still as far as it follows (`follow` [B]).
+
+    There only its own term moves it: what else wants a say (a likely texture, the right energy)
+    would blur it, and can have its way by what is added. A head without chance has only the one.
+    """
+    if output.parts is None:
+        return output.pcm, output.twin
+    held = (output.low - output.low.detach()) * follow.unsqueeze(1)
+    return output.pcm - held, output.twin - held
 
 
 def freeze_tokens(codec: Codec, stage: StageConfig) -> None:

@@ -51,6 +51,20 @@ def test_a_followed_waveform_is_not_bent_towards_a_likely_texture(term: str) -> 
     assert texture > 0
 
 
+def test_a_head_without_chance_is_moved_by_every_term() -> None:
+    of = tiny_recipe(losses={**SILENT, "energy": 1.0, "scales": [[512, 24]]})
+    torch.manual_seed(0)
+    codec = Codec(of.codec).train()
+    reference = torch.from_numpy(ToneBatches(of).batch(0))
+    levels = torch.full((of.batch, codec.frames(reference.shape[1])), 2)
+    output = codec(reference, levels, torch.ones(of.batch, dtype=torch.bool))
+    objective = Objective(codec, of.stages[0])
+    losses = objective.codec_losses(output, Pair(reference, levels), [0], False, ALONE)
+    losses.total.backward()
+    pulls = [float(p.grad.norm()) for p in codec.decoder.head.parameters() if p.grad is not None]
+    assert max(pulls) > 0.01
+
+
 def test_a_texture_is_not_bent_towards_the_waveform() -> None:
     waveform, texture = gradients(recipe(low_band=1.0), level=2)
     assert waveform > 0
