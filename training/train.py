@@ -14,6 +14,7 @@ from grove.training.data.cache import AudioCache, build_cache
 from grove.training.data.sampler import BatchSampler, Prefetcher
 from grove.training.journal import Journal
 from grove.training.linear_path import start_linear_path
+from grove.training.memory import keep_freed_memory
 from grove.training.ranks import Ranks, join_ranks
 from grove.training.trainer import Report, Trainer
 from grove.training.validation import LevelScores, Validator
@@ -36,6 +37,7 @@ class RunOptions(NamedTuple):
 
 def train(recipe_path: Path, options: RunOptions) -> None:
     """Start the run in `options.folder`, or continue it from its last checkpoint."""
+    keep_freed_memory()
     recipe = load_recipe(recipe_path)
     ranks = join_ranks()
     options.folder.mkdir(parents=True, exist_ok=True)
