@@ -230,6 +230,21 @@ class MdctConfig(Frozen):
             )
 
 
+class MdctFrontendConfig(MdctConfig):
+    """Front end: it; the network may also see `subframes` short transforms of each frame.
+
+    One long transform hides in its signs where in a frame a sound begins or a pulse lies.
+    """
+
+    subframes: int = Field(0, ge=0)
+
+    def refuse_hop(self, hop_samples: int) -> None:
+        """Raise unless a frame is a whole number of subframes, each with a middle."""
+        super().refuse_hop(hop_samples)
+        if self.subframes and hop_samples % (2 * self.subframes):
+            raise ValueError(_not_whole(self.subframes, hop_samples))
+
+
 class MdctHeadConfig(MdctConfig):
     """Head: its inverse. From `scatter_from_hz` up, where no bits go, chance draws the signs."""
 
@@ -290,9 +305,11 @@ class SubframeConfig(Frozen):
         """Raise unless a frame is a whole number of subframes, each with a middle."""
         self.low.refuse_hop(hop_samples)
         if hop_samples % (2 * self.subframes):
-            raise ValueError(
-                f"{self.subframes} subframes of an even length do not make a hop of {hop_samples}"
-            )
+            raise ValueError(_not_whole(self.subframes, hop_samples))
+
+
+def _not_whole(subframes: int, hop_samples: int) -> str:
+    return f"{subframes} subframes of an even length do not make a hop of {hop_samples}"
 
 
 def _refuse_window(window_samples: int, hop_samples: int) -> None:
@@ -303,7 +320,9 @@ def _refuse_window(window_samples: int, hop_samples: int) -> None:
         )
 
 
-FrontendConfig = Annotated[MdctConfig | StftConfig | SeanetConfig, Field(discriminator="kind")]
+FrontendConfig = Annotated[
+    MdctFrontendConfig | StftConfig | SeanetConfig, Field(discriminator="kind")
+]
 HeadConfig = Annotated[
     MdctHeadConfig | SubframeConfig | MagPhaseConfig | SeanetConfig,
     Field(discriminator="kind"),
@@ -330,7 +349,7 @@ class CodecConfig(Frozen):
 
     A group of books for each: else all bits go where the energy is, to the waveform's lowest part.
     """
-    frontend: FrontendConfig = MdctConfig()
+    frontend: FrontendConfig = MdctFrontendConfig()
     encoder: TrunkConfig = TrunkConfig()
     quantizer: QuantizerConfig = GrvqConfig(adaptive=True)
     decoder: TrunkConfig = TrunkConfig()
@@ -344,7 +363,7 @@ class CodecConfig(Frozen):
 
     @model_validator(mode="after")
     def _shape_leaves_room(self) -> Self:
-        if self.shape and not isinstance(self.frontend, MdctConfig):
+        if self.shape and not isinstance(self.frontend, MdctFrontendConfig):
             raise ValueError("channels for the shape need the front end 'mdct'")
         if self.shape >= self.latent:
             raise ValueError(f"shape takes {self.shape} of {self.latent} channels, none is left")

@@ -34,7 +34,8 @@ def start_linear_path(codec: Codec, batches: list[Tensor]) -> bool:
     _, axes = torch.linalg.eigh(moment)
     leading = axes[:, -project.out_features :].flip(1)
     if codec.encoder.shape is not None:
-        codec.encoder.shape.weight.copy_(shape_bank(codec.encoder.shape))
+        weight = codec.encoder.shape.weight
+        weight.zero_()[:, : codec.hop] = shape_bank(len(weight), codec.hop)
     # In turn, so that the groups of a grouped quantizer carry like shares of the energy.
     spare = project.out_features - leading.shape[1]
     leading = dealt(torch.nn.functional.pad(leading, (0, spare)), codec.config.quantizer)
@@ -55,9 +56,8 @@ def _back_to_coefficients(codec: Codec) -> nn.Linear | None:
             return None
 
 
-def shape_bank(layer: nn.Linear) -> Tensor:
+def shape_bank(channels: int, bins: int) -> Tensor:
     """Return weights by which channels are levels of mel bands; a third is left to the network."""
-    channels, bins = layer.weight.shape
     bands = max(1, 2 * channels // 3)
     hertz = (torch.arange(bins) + 0.5) * 12_000 / bins
     bank = triangles(hertz_to_mel(hertz), bands)

@@ -29,7 +29,8 @@ class Encoder(nn.Module):
         if self.frontend.linear_width:
             width = self.frontend.linear_width
             self.linear = nn.Linear(width, config.latent - config.shape, bias=False)
-            self.shape = nn.Linear(width, config.shape, bias=False) if config.shape else None
+            if config.shape:
+                self.shape = nn.Linear(self.frontend.shape_width, config.shape, bias=False)
             nn.init.zeros_(self.leave.weight)
             nn.init.zeros_(self.leave.bias)
         self.state_sizes = (self.frontend.state_size, self.trunk.state_size)

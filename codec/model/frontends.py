@@ -5,7 +5,14 @@ from typing import NamedTuple, TypeAlias, assert_never
 import torch
 from torch import Tensor, nn
 
-from grove.codec.config import CodecConfig, MdctConfig, SeanetConfig, StftConfig
+from grove.codec.config import (
+    CodecConfig,
+    MdctConfig,
+    MdctFrontendConfig,
+    SeanetConfig,
+    StftConfig,
+)
+from grove.codec.model.layers import split_state
 from grove.codec.model.mdct import Companding, Mdct
 from grove.codec.model.seanet import seanet_encoder
 from grove.codec.model.stft import Spectrum, Stft
@@ -19,28 +26,46 @@ class Features(NamedTuple):
 
     network: Tensor  # [B, T, features], input of the trunk
     linear: Tensor | None  # [B, T, linear_width], input of the linear path around it
-    shape: Tensor | None  # [B, T, linear_width], magnitudes, for channels that begin as these
+    shape: Tensor | None  # [B, T, shape_width], magnitudes, for channels that begin as these
     state: Tensor  # [B, S]
 
 
 class MdctFrontend(nn.Module):
     """Companded MDCT coefficients, with their magnitudes beside them for the network."""
 
-    def __init__(self, hop_samples: int, config: MdctConfig) -> None:
+    def __init__(self, hop_samples: int, config: MdctFrontendConfig) -> None:
         super().__init__()
         self.mdct = Mdct(hop_samples, config)
         self.companding = Companding(config.companding)
-        self.features = 2 * hop_samples
+        self.short: Mdct | None = None
+        short_state = 0
+        if config.subframes:
+            hop = hop_samples // config.subframes
+            self.short = Mdct(hop, MdctConfig(overlap_samples=hop))
+            short_state = self.short.state_size
         self.linear_width = hop_samples
-        self.state_size = self.mdct.state_size
+        self.shape_width = hop_samples if self.short is None else 2 * hop_samples
+        self.features = self.linear_width + self.shape_width
+        self.state_sizes = (self.mdct.state_size, short_state)
+        self.state_size = sum(self.state_sizes)
 
     def forward(self, pcm: Tensor, state: Tensor) -> Features:
-        coefficients, state = self.mdct(pcm, state)
+        long_state, short_state = split_state(state, self.state_sizes)
+        coefficients, long_state = self.mdct(pcm, long_state)
         companded = self.companding.compress(coefficients)
-        # A second root flattens the range for the network; unlike a logarithm it rounds exactly.
-        magnitude = (companded.abs() + 1e-3).sqrt()
-        network = torch.cat([companded, magnitude], dim=2)
-        return Features(network, companded, magnitude, state)
+        shape = self._magnitude(companded)
+        if self.short is not None:
+            times, short_state = self.short(pcm, short_state)
+            # A frame's subframes one after the other, as one row.
+            rows = self.companding.compress(times).reshape(coefficients.shape)
+            shape = torch.cat([shape, self._magnitude(rows)], dim=2)
+        network = torch.cat([companded, shape], dim=2)
+        return Features(network, companded, shape, torch.cat([long_state, short_state], dim=1))
+
+    @staticmethod
+    def _magnitude(companded: Tensor) -> Tensor:
+        """Return roots, which flatten the range for the network and, unlike logs, round exactly."""
+        return (companded.abs() + 1e-3).sqrt()
 
 
 class StftFrontend(nn.Module):
@@ -50,7 +75,7 @@ class StftFrontend(nn.Module):
         super().__init__()
         self.stft = Stft(hop_samples, config.window_samples)
         self.features = 3 * self.stft.bins
-        self.linear_width = 0
+        self.linear_width = self.shape_width = 0
         self.state_size = self.stft.state_size
 
     def forward(self, pcm: Tensor, state: Tensor) -> Features:
@@ -85,7 +110,7 @@ class SeanetFrontend(nn.Module):
         super().__init__()
         self.encoder = seanet_encoder(config, latent)
         self.features = latent
-        self.linear_width = 0
+        self.linear_width = self.shape_width = 0
         self.state_size = self.encoder.state_size
 
     def forward(self, pcm: Tensor, state: Tensor) -> Features:
@@ -99,7 +124,7 @@ Frontend: TypeAlias = MdctFrontend | StftFrontend | SeanetFrontend
 def build_frontend(config: CodecConfig) -> Frontend:
     """Return the front end that `config` asks for."""
     match config.frontend:
-        case MdctConfig():
+        case MdctFrontendConfig():
             return MdctFrontend(config.hop_samples, config.frontend)
         case StftConfig():
             return StftFrontend(config.hop_samples, config.frontend)

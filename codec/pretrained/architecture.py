@@ -12,6 +12,7 @@ from grove.codec.config import (
     HeadConfig,
     McrvqConfig,
     MdctConfig,
+    MdctFrontendConfig,
     MdctHeadConfig,
     QuantizerConfig,
     RvqConfig,
@@ -32,12 +33,20 @@ def architecture_of(spec: CodecSpec, encoder: Constants, decoder: Constants) -> 
         hop_samples=spec.hop_samples,
         latent=latent,
         shape=latent - len(encoder.nameless[0]),
-        frontend=MdctConfig(overlap_samples=encoder.size("encoder.frontend.mdct.rise")),
+        frontend=_frontend(spec, encoder),
         encoder=_trunk("encoder.trunk", encoder),
         quantizer=_quantizer(spec, latent, decoder),
         decoder=_trunk("decoder.trunk", decoder),
         head=_head(spec, decoder),
     )
+
+
+def _frontend(spec: CodecSpec, encoder: Constants) -> MdctFrontendConfig:
+    subframes = 0
+    if "encoder.frontend.short.rise" in encoder.named:
+        subframes = spec.hop_samples // encoder.size("encoder.frontend.short.rise")
+    overlap = encoder.size("encoder.frontend.mdct.rise")
+    return MdctFrontendConfig(overlap_samples=overlap, subframes=subframes)
 
 
 def _trunk(prefix: str, constants: Constants) -> TrunkConfig:

@@ -10,6 +10,7 @@ from grove.codec.config import (
     HeadConfig,
     MagPhaseConfig,
     MdctConfig,
+    MdctFrontendConfig,
     MdctHeadConfig,
     SeanetConfig,
     StftConfig,
@@ -19,11 +20,11 @@ from grove.codec.config import (
 from grove.codec.model.codec import Codec
 
 HOP = 48
-MDCT = MdctConfig(overlap_samples=24)
+MDCT = MdctFrontendConfig(overlap_samples=24)
 MDCT_HEAD = MdctHeadConfig(overlap_samples=24)
 SCATTERED = MdctHeadConfig(overlap_samples=24, scatter_from_hz=3000)
 SUBFRAME = SubframeConfig(
-    low=MDCT,
+    low=MdctConfig(overlap_samples=24),
     low_hz=3000,
     subframes=4,
     net=TrunkConfig(width=12, blocks=2, taps=3, expansion=2),
@@ -48,11 +49,14 @@ VARIANTS: dict[str, CodecConfig] = {
     "mdct": small(MDCT, MDCT_HEAD),
     "mdct-scattered": small(MDCT, SCATTERED),
     "mdct-subframe": small(MDCT, SUBFRAME),
+    "mdct-that-sees-subframes": small(
+        MdctFrontendConfig(overlap_samples=24, subframes=4), SUBFRAME
+    ).model_copy(update={"shape": 6}),
     "stft-subframe-of-one": small(
         StftConfig(window_samples=72), SUBFRAME.model_copy(update={"subframes": 1})
     ),
     "mdct-full-overlap": small(
-        MdctConfig(overlap_samples=HOP, companding=0.7),
+        MdctFrontendConfig(overlap_samples=HOP, companding=0.7),
         MdctHeadConfig(overlap_samples=HOP, companding=0.7),
     ),
     "stft": small(StftConfig(window_samples=2 * HOP), MagPhaseConfig(window_samples=2 * HOP)),

@@ -13,7 +13,7 @@ from grove.codec.config import (
     FrontendConfig,
     HeadConfig,
     MagPhaseConfig,
-    MdctConfig,
+    MdctFrontendConfig,
     MdctHeadConfig,
     StftConfig,
 )
@@ -23,6 +23,7 @@ DELAYS = {
     "mdct": 24,
     "mdct-scattered": 24,
     "mdct-subframe": 24 + HOP // 4,
+    "mdct-that-sees-subframes": 24 + HOP // 4,
     "stft-subframe-of-one": 24 + HOP,
     "mdct-full-overlap": HOP,
     "stft": HOP,
@@ -188,7 +189,23 @@ def test_the_decoder_hears_how_many_levels_came(codec: Codec) -> None:
         assert not torch.allclose(one, two, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["mdct", "mdct-full-overlap", "stft", "stft-short-window"])
+@pytest.mark.parametrize("quarter", range(4))
+def test_short_transforms_show_in_which_quarter_of_a_frame_a_click_lies(quarter: int) -> None:
+    frontend = Codec(VARIANTS["mdct-that-sees-subframes"]).encoder.frontend
+    short = HOP // 4
+    pcm = torch.zeros(1, 2 * HOP)
+    pcm[0, HOP + quarter * short + short // 2] = 0.5
+    features = frontend(pcm, torch.zeros(1, frontend.state_size))
+    rows = features.network[0, 1, 2 * HOP :].reshape(4, short).mean(1)
+    quiet = [n for n in range(4) if n not in (quarter, quarter + 1)]
+    # The window of a transform covers the quarter before its own as well.
+    assert all(float(rows[quarter]) > 3 * float(rows[n]) for n in quiet)
+    assert torch.equal(features.shape, features.network[..., HOP:])
+
+
+@pytest.mark.parametrize(
+    "kind", ["mdct", "mdct-that-sees-subframes", "mdct-full-overlap", "stft", "stft-short-window"]
+)
 def test_the_zero_state_of_a_transform_is_silence_before_the_start(kind: str) -> None:
     frontend = Codec(VARIANTS[kind]).encoder.frontend
     pcm = noise(11, batch=1, samples=4 * HOP)
@@ -231,7 +248,12 @@ def test_a_linear_path_as_wide_as_the_hop_gives_the_input_back_after_the_delay()
 
 
 REFUSED: list[tuple[FrontendConfig, HeadConfig, str]] = [
-    (MdctConfig(overlap_samples=HOP + 2), MDCT_HEAD, "overlap by 50 samples"),
+    (MdctFrontendConfig(overlap_samples=HOP + 2), MDCT_HEAD, "overlap by 50 samples"),
+    (
+        MdctFrontendConfig(overlap_samples=24, subframes=5),
+        MDCT_HEAD,
+        "5 subframes of an even length",
+    ),
     (MDCT, MdctHeadConfig(overlap_samples=240), "overlap by 240 samples"),
     (StftConfig(window_samples=HOP), MDCT_HEAD, "longer than the hop"),
     (StftConfig(window_samples=2 * HOP + 2), MDCT_HEAD, "at most twice"),
