@@ -50,7 +50,7 @@ class Exemplar(NamedTuple):
 
 def rate_quality(evaluation: Evaluation) -> Figure:
     """Draw speech quality over bitrate: a line for each system whose rate varies."""
-    figure = _figure(12, 8)
+    figure = new_figure(12, 8)
     rows = evaluation.select("speech", loss_free=True)
     families = dict.fromkeys(row.condition.family for row in rows)
     for axes, panel in zip(figure.subplots(2, 2).flat, RATE_PANELS, strict=True):
@@ -75,7 +75,7 @@ def _draw_family(axes: Axes, rows: Sequence[Row], panel: Panel, colour: str) -> 
 
 def loss_curves(evaluation: Evaluation) -> Figure:
     """Draw speech quality over the rate of lost packets, a line for each way to conceal them."""
-    figure = _figure(14, 6)
+    figure = new_figure(14, 6)
     lossy = evaluation.select("speech", loss_free=False)
     settings = dict.fromkeys(row.condition.setting for row in lossy)
     for axes, panel in zip(figure.subplots(1, 2).flat, LOSS_PANELS, strict=True):
@@ -121,7 +121,7 @@ def spectrograms(exemplar: Exemplar) -> Figure:
 
 def spectrogram_comparison(pictures: Mapping[str, F32]) -> Figure:
     """Draw signals by title, one above the other on a common time axis."""
-    figure = _figure(12, 2.2 * len(pictures))
+    figure = new_figure(12, 2.2 * len(pictures))
     columns = figure.subplots(len(pictures), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, samples) in zip(columns, pictures.items(), strict=True):
         _draw_spectrogram(axes, samples)
@@ -146,7 +146,8 @@ def spectrogram_db(samples: F32) -> NDArray[np.float64]:
     return decibels
 
 
-def _figure(width_inches: float, height_inches: float) -> Figure:
+def new_figure(width_inches: float, height_inches: float) -> Figure:
+    """Return an empty figure that draws into files."""
     figure = Figure(figsize=(width_inches, height_inches), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
