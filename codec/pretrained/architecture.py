@@ -43,8 +43,8 @@ def architecture_of(spec: CodecSpec, encoder: Constants, decoder: Constants) -> 
 
 def _frontend(spec: CodecSpec, encoder: Constants) -> MdctFrontendConfig:
     subframes = 0
-    if "encoder.frontend.short.rise" in encoder.named:
-        subframes = spec.hop_samples // encoder.size("encoder.frontend.short.rise")
+    if "encoder.frontend.short.matrix" in encoder.named:
+        subframes = spec.hop_samples // encoder.size("encoder.frontend.short.matrix")
     overlap = encoder.size("encoder.frontend.mdct.rise")
     return MdctFrontendConfig(overlap_samples=overlap, subframes=subframes)
 
