@@ -1,21 +1,8 @@
 """What goes into the engine for one stream, and what comes out, in the same order."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from grove.codec.arrays import F32, I64, U16
-from grove.codec.config import CodecSpec
-
-
-class FrameCodec(Protocol):
-    """The steps of a codec; `grove.codec.runtime.Codec` is one."""
-
-    spec: CodecSpec
-
-    def encoder_state(self, batch: int) -> F32: ...
-    def decoder_state(self, batch: int) -> F32: ...
-    def encode_step(self, pcm: F32, state: F32) -> tuple[U16, F32]: ...
-    def decode_step(self, codes: U16, levels: I64, state: F32) -> tuple[F32, F32]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

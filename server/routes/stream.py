@@ -208,7 +208,6 @@ async def _refuse(service: Service, socket: WebSocket, error: SessionError) -> N
 
 def _created(service: Service, opened: Stream) -> SessionCreated:
     settings, spec, limits = opened.session.settings, opened.model.spec, service.settings
-    frame_ms = 1000 / spec.frame_rate_hz
     return SessionCreated(
         session_id=opened.id,
         mode=settings.mode,
@@ -229,7 +228,7 @@ def _created(service: Service, opened: Stream) -> SessionCreated:
             spec.codes_per_level,
         ),
         delay=Delay(
-            algorithmic_ms=frame_ms + 1000 * spec.delay_samples / spec.sample_rate_hz,
+            algorithmic_ms=spec.latency_ms,
             resampler_ms=resampler_delay_ms(settings.sample_rate_hz, spec.sample_rate_hz),
         ),
         limits=SessionLimits(

@@ -11,8 +11,9 @@ from grove.codec.bundle import load_bundle
 from grove.codec.config import CodecSpec, Frozen
 from grove.codec.errors import ConfigError
 from grove.codec.runtime import Codec
+from grove.codec.stream import FrameCodec
 from grove.training.evaluation.clips import Clip, find_clips
-from grove.training.evaluation.file_coding import SteppedCodec, decode_clip, encode_clip
+from grove.training.evaluation.file_coding import decode_clip, encode_clip
 from grove.training.evaluation.jobs import DecodedJob, Job, run_jobs
 from grove.training.evaluation.metrics import METRICS_VERSION, BookUse, book_use
 from grove.training.evaluation.packet_loss import Concealment, losses_of
@@ -61,7 +62,7 @@ def run_evaluation(
 
 
 def evaluate(
-    codec: SteppedCodec | None,
+    codec: FrameCodec | None,
     clips: Sequence[Clip],
     settings: Settings,
     cache: PeerCache,
@@ -89,7 +90,7 @@ def evaluate(
 
 
 def exemplars(
-    codec: SteppedCodec | None, clips: Sequence[Clip], settings: Settings
+    codec: FrameCodec | None, clips: Sequence[Clip], settings: Settings
 ) -> tuple[Exemplar, ...]:
     """Return the first clips of each kind, as they were and decoded at every level."""
     if codec is None:
@@ -100,7 +101,7 @@ def exemplars(
     return tuple(_exemplar(codec, clip, _levels(codec.spec, settings)) for clip in chosen)
 
 
-def _exemplar(codec: SteppedCodec, clip: Clip, levels: Sequence[int]) -> Exemplar:
+def _exemplar(codec: FrameCodec, clip: Clip, levels: Sequence[int]) -> Exemplar:
     samples = clip.read()
     codes = encode_clip(codec, samples)
     decoded = tuple(decode_clip(codec, codes, level, len(samples)) for level in levels)
@@ -118,7 +119,7 @@ def _levels(spec: CodecSpec, settings: Settings) -> tuple[int, ...]:
 
 
 def _all_jobs(
-    codec: SteppedCodec | None,
+    codec: FrameCodec | None,
     codes: dict[str, U16],
     clips: Sequence[Clip],
     settings: Settings,
@@ -132,7 +133,7 @@ def _all_jobs(
 
 
 def _codec_jobs(
-    codec: SteppedCodec, codes: U16, clip: Clip, settings: Settings
+    codec: FrameCodec, codes: U16, clip: Clip, settings: Settings
 ) -> Iterator[DecodedJob]:
     reference = clip.read()
     spec = codec.spec
