@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from grove.training.checkpoint import (
     save_checkpoint,
 )
 from grove.training.config import Recipe, ReconstructionStage
+from grove.training.data.sampler import BatchSource
 from grove.training.draws import generator
 from grove.training.dropout import draw_carried
 from grove.training.loss.objective import Objective, Pair, freeze_tokens, start_books
@@ -33,12 +34,6 @@ _log = logging.getLogger(__name__)
 
 _BOOK_START_BATCHES = 24
 _DRAW_LEVELS, _DRAW_SCALES, _DRAW_TORCH = 1, 2, 3
-
-
-class Batches(Protocol):
-    """Where crops come from: a pure function of the step."""
-
-    def batch(self, step: int) -> Any: ...  # noqa: ANN401 - float32 [B, N], numpy
 
 
 class Report(NamedTuple):
@@ -57,7 +52,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        batches: Batches,
+        batches: BatchSource,
         folder: Path,
         ranks: Ranks,
         minutes: float | None = None,

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from grove.codec.arrays import U16
+from grove.codec.books import BookUse, book_use, histograms
 from grove.codec.bundle import load_bundle
 from grove.codec.config import CodecSpec, Frozen
 from grove.codec.errors import ConfigError
@@ -15,7 +16,7 @@ from grove.codec.stream import FrameCodec
 from grove.training.evaluation.clips import Clip, find_clips
 from grove.training.evaluation.file_coding import decode_clip, encode_clip
 from grove.training.evaluation.jobs import DecodedJob, Job, run_jobs
-from grove.training.evaluation.metrics import METRICS_VERSION, BookUse, book_use
+from grove.training.evaluation.metrics import METRICS_VERSION
 from grove.training.evaluation.packet_loss import Concealment, losses_of
 from grove.training.evaluation.peer_scores import PeerCache, jobs_of
 from grove.training.evaluation.peers import DEFAULT_PEERS, Peer, missing_programs
@@ -178,4 +179,4 @@ def _absent(peers: Sequence[Peer]) -> tuple[AbsentPeer, ...]:
 
 
 def _use_of_books(spec: CodecSpec, codes: list[U16]) -> tuple[BookUse, ...]:
-    return book_use(np.concatenate(codes), spec.code_sizes)
+    return book_use(histograms(np.concatenate(codes), spec.code_sizes))
