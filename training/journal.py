@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from grove.codec.books import book_use, histograms
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.training.config import Recipe
 from grove.training.data.clips import Clip
 from grove.training.evaluation.plots import spectrogram_comparison
@@ -91,7 +91,7 @@ class Journal:
         (self.folder / "summary.json").write_text(text + "\n", encoding="utf-8")
 
     def media(
-        self, step: int, codec: Codec, weights: dict[str, Tensor], clips: tuple[Clip, ...]
+        self, step: int, codec: CodecNetwork, weights: dict[str, Tensor], clips: tuple[Clip, ...]
     ) -> None:
         """Write pictures and audio of fixed clips, original and decoded with all levels."""
         rate_hz = codec.config.sample_rate_hz

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.layers import Trunk
 from grove.training.average import WeightAverage
 from grove.training.checkpoint import (
@@ -67,7 +67,7 @@ class Trainer:
         self.stop_asked = False
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self.codec = Codec(recipe.codec).to(ranks.device)
+        self.codec = CodecNetwork(recipe.codec).to(ranks.device)
         half_precision_trunks(self.codec, recipe.precision == "bf16", ranks.device)
         self.average = WeightAverage(self.codec, recipe.ema_decay)
         self.position = locate(recipe, 0)
@@ -255,7 +255,7 @@ def _before_books(position: Position) -> bool:
     return isinstance(stage, ReconstructionStage) and position.step < stage.unquantized_steps
 
 
-def fitting(weights: dict[str, Tensor], codec: Codec) -> dict[str, Tensor]:
+def fitting(weights: dict[str, Tensor], codec: CodecNetwork) -> dict[str, Tensor]:
     """Return those of `weights` that have a place in `codec`; its books only if all of them have.
 
     Books of another layout would be nonsense with the rest of theirs missing: they start anew.
@@ -274,7 +274,7 @@ def fitting(weights: dict[str, Tensor], codec: Codec) -> dict[str, Tensor]:
     return found
 
 
-def half_precision_trunks(codec: Codec, enabled: bool, device: torch.device) -> None:
+def half_precision_trunks(codec: CodecNetwork, enabled: bool, device: torch.device) -> None:
     """Run the trunks, where the arithmetic is, in bfloat16; all else stays in float32."""
     if not enabled:
         return

@@ -6,7 +6,7 @@ import pytest
 import torch
 from codec_variants import HOP, VARIANTS, lived_in, noise
 
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.training.release.graphs import Graphs, build_graphs
 
 EXPORTED = ("mdct", "stft", "stft-short-window", "mdct-subframe", "seanet")
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=EXPORTED)
-def exported(request: pytest.FixtureRequest) -> tuple[Codec, Graphs]:
+def exported(request: pytest.FixtureRequest) -> tuple[CodecNetwork, Graphs]:
     codec = lived_in(VARIANTS[request.param])
     codec.quantizer.freeze()
     return codec, build_graphs(codec)
@@ -29,7 +29,7 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
 
 
 @pytest.mark.parametrize("step", [1, 7, FRAMES])
-def test_the_graphs_equal_torch(exported: tuple[Codec, Graphs], step: int) -> None:
+def test_the_graphs_equal_torch(exported: tuple[CodecNetwork, Graphs], step: int) -> None:
     codec, graphs = exported
     encoder, decoder = session(graphs.encoder), session(graphs.decoder)
     pcm = noise(20, BATCH, FRAMES * HOP)
