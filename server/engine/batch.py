@@ -6,7 +6,7 @@ import numpy as np
 
 from grove.codec.arrays import F32, I64, U16
 from grove.codec.stream import FrameCodec, carried_codes
-from grove.server.engine.work import Audio, Stepped, Tokens
+from grove.server.engine.work import Audio, Block, Stepped, Tokens
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +22,7 @@ class Step:
     """T frames of one stream. All steps of a batch have the same T."""
 
     rows: CodecRows
-    work: Audio | Tokens
+    work: Block
     to_audio: bool
 
     @property
@@ -67,9 +67,9 @@ class Batcher:
 
     def _encode(self, steps: list[Step]) -> U16:
         """Return codes [B, T, K], zero above each frame's level."""
-        pcm = np.stack([step.work.pcm for step in steps if isinstance(step.work, Audio)])
+        frames = np.stack([step.work.frames for step in steps if isinstance(step.work, Audio)])
         state = np.stack([step.rows.encoder for step in steps])
-        codes, state = self.codec.encode_step(pcm, state)
+        codes, state = self.codec.encode_step(frames.reshape(len(steps), -1), state)
         for step, row in zip(steps, state, strict=True):
             # A copy, or one idle stream would keep the states of its whole batch in memory.
             step.rows.encoder = row.copy()

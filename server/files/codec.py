@@ -4,13 +4,15 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from grove.codec.arrays import F32
 from grove.codec.config import CodecSpec
 from grove.codec.resample import resampled_samples
 from grove.codec.stream import FrameFeed, SampleDrain
 from grove.server.engine.engine import Engine
 from grove.server.engine.work import Audio, Stepped, Tokens
-from grove.server.files.bulk import BulkStream, audio_slices, token_slices
+from grove.server.files.bulk import BulkStream
 from grove.server.files.decoders import DecodedFile
 from grove.server.files.token_files import TokenFile, TokenSegment
 from grove.server.models import Model
@@ -82,20 +84,20 @@ class FileCodec:
     async def _audio(
         self, decoded: DecodedFile, feed: FrameFeed, levels: int, drain: SampleDrain | None = None
     ) -> AsyncIterator[Audio]:
-        size = self.engine.slice_frames
         async for block in decoded.blocks():
-            for work in audio_slices(feed.push(block), levels, size, time.monotonic()):
-                yield work
+            yield _audio(feed.push(block), levels)
         frames = feed.finish()
         if drain is not None:
             drain.end_at(feed.samples)
-        for work in audio_slices(frames, levels, size, time.monotonic()):
-            yield work
+        yield _audio(frames, levels)
 
     async def _tokens(self, segment: TokenSegment) -> AsyncIterator[Tokens]:
         async for codes, levels in segment.blocks:
-            for work in token_slices(codes, levels, self.engine.slice_frames, time.monotonic()):
-                yield work
+            yield Tokens(codes, levels, time.monotonic())
+
+
+def _audio(frames: F32, levels: int) -> Audio:
+    return Audio(frames, np.full(len(frames), levels, np.int64), time.monotonic())
 
 
 def transcoded_samples(decoded: DecodedFile, spec: CodecSpec, sample_rate_hz: int) -> int | None:

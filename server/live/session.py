@@ -99,7 +99,7 @@ class Session:
             is_json=settings.is_json,
             frames_per_packet=settings.frames_per_packet,
         )
-        self._levels = np.full(1, settings.levels, np.int64)
+        self._levels = settings.levels
         self._remainder = b""
         self._work: list[Work] = []
         self._flushes: deque[tuple[str | None, int]] = deque()
@@ -258,8 +258,10 @@ class Session:
         self._submit_audio(frames, now_s)
 
     def _submit_audio(self, frames: F32, now_s: float) -> None:
-        self._frames_in += len(frames)
-        self._work.extend(Audio(frame, self._levels, now_s) for frame in frames)
+        if len(frames):
+            self._frames_in += len(frames)
+            levels = np.full(len(frames), self._levels, np.int64)
+            self._work.append(Audio(frames, levels, now_s))
 
     def _receive_tokens(
         self, header: PacketHeader, payload: bytes | memoryview, now_s: float
@@ -270,9 +272,9 @@ class Session:
 
     def _submit_tokens(self, codes: U16, levels: int, now_s: float) -> None:
         self._pace(len(codes) / self._spec.frame_rate_hz, now_s)
-        self._frames_in += len(codes)
-        per_frame = np.full(1, levels, np.int64)
-        self._work.extend(Tokens(frame[None], per_frame, now_s) for frame in codes)
+        if len(codes):
+            self._frames_in += len(codes)
+            self._work.append(Tokens(codes, np.full(len(codes), levels, np.int64), now_s))
 
     def _lose(self, message: Lost, now_s: float) -> None:
         if self.settings.mode != "decode":
@@ -289,7 +291,7 @@ class Session:
             raise SessionError(
                 ErrorCode.BAD_LEVELS, f"levels are {levels}, expected 1 to {self._spec.levels}"
             )
-        self._levels = np.full(1, levels, np.int64)
+        self._levels = levels
         self.send(LevelsChanged(levels, self._frames_in - self._frames_dropped))
 
     def _finalize(self, now_s: float) -> None:
