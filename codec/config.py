@@ -406,6 +406,19 @@ class CodecSpec(Frozen):
     def frame_rate_hz(self) -> float:
         return self.sample_rate_hz / self.hop_samples
 
+    @property
+    def latency_ms(self) -> float:
+        """How long after a sample came what it sounds like can be heard: a frame and the delay."""
+        return 1000 * (self.hop_samples + self.delay_samples) / self.sample_rate_hz
+
+    def frames_for(self, samples: int) -> int:
+        """Return how many frames carry `samples` samples, with what flushes the delay."""
+        return -(-(samples + self.delay_samples) // self.hop_samples) if samples else 0
+
+    def decodable_samples(self, frames: int) -> int:
+        """Return how many samples `frames` frames decode to, once the delay is dropped."""
+        return max(0, frames * self.hop_samples - self.delay_samples)
+
     def codes_at(self, level: int) -> int:
         """Return how many codes a frame of `level` levels carries."""
         return sum(self.codes_per_level[:level])

@@ -7,7 +7,7 @@ from grove.codec.bundle import Bundle, load_bundle
 from grove.codec.config import CodecSpec
 from grove.codec.errors import BundleError
 from grove.codec.runtime import Codec
-from grove.server.engine.work import FrameCodec
+from grove.codec.stream import FrameCodec
 
 
 @dataclass(frozen=True, eq=False)

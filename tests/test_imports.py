@@ -115,11 +115,32 @@ def test_the_foundation_does_not_import_a_wing(module: str) -> None:
     assert not {name for name in names if any(is_under(name, f"codec.{w}") for w in wings)}
 
 
-@pytest.mark.parametrize("module", ["errors", "config", "framer", "resample", "bitstream"])
+@pytest.mark.parametrize("module", ["errors", "config", "framer", "resample", "bitstream", "books"])
 def test_the_foundation_does_not_import_the_runtime(module: str) -> None:
     names = imported(ROOT / "codec" / f"{module}.py")
     assert not [name for name in names if is_under(name, "codec.runtime")]
     assert not [name for name in names if is_under(name, "codec.stream")]
+
+
+def test_a_stream_asks_for_the_steps_of_a_codec_and_not_for_the_runtime() -> None:
+    names = imported(ROOT / "codec" / "stream.py")
+    assert not [name for name in names if is_under(name, "codec.runtime")]
+
+
+def test_only_the_coding_core_trims_by_the_delay_or_counts_frames() -> None:
+    """Others ask the spec, a feed or a drain; the network and its loss have torch's own."""
+    core = {"codec/config.py", "codec/stream.py"}
+    # These write the number down, for readers or for other programs.
+    tell = {"codec/auto/outputs.py", "codec/container/header.py", "codec/tokens/triton.py"}
+    tell |= {"training/release/export.py", "training/release/card.py"}
+    network = ("codec/model/", "codec/pretrained/", "training/loss/")
+    named = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("codec", "server", "training", "tools")
+        for path in modules(folder)
+        if "delay_samples" in path.read_text(encoding="utf-8")
+    }
+    assert {name for name in named if not name.startswith(network)} == core | tell
 
 
 @pytest.mark.parametrize("module", ["server.app", "codec.cli.commands", "codec.stream"])

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from grove.codec.model.codec import Codec
-from grove.codec.model.quantizers import book_statistics
+from grove.codec.books import book_use, histograms
+from grove.codec.model.codec import CodecNetwork
 from grove.training.config import Recipe
 from grove.training.data.clips import Clip
 from grove.training.evaluation.plots import spectrogram_comparison
@@ -91,7 +91,7 @@ class Journal:
         (self.folder / "summary.json").write_text(text + "\n", encoding="utf-8")
 
     def media(
-        self, step: int, codec: Codec, weights: dict[str, Tensor], clips: tuple[Clip, ...]
+        self, step: int, codec: CodecNetwork, weights: dict[str, Tensor], clips: tuple[Clip, ...]
     ) -> None:
         """Write pictures and audio of fixed clips, original and decoded with all levels."""
         rate_hz = codec.config.sample_rate_hz
@@ -120,12 +120,12 @@ class Journal:
     def _write_books(self, step: int, code_sizes: tuple[int, ...]) -> str:
         """Chart the books of the last steps; return use and entropy of the weakest, as text."""
         flat = torch.cat([codes.reshape(-1, codes.shape[-1]) for codes in self.codes])
-        books = book_statistics(flat, code_sizes)
+        books = book_use(histograms(flat.numpy(), code_sizes))
         for index, book in enumerate(books):
             self.board.add_scalar(f"books/used/{index}", book.used_share, step)
-            self.board.add_scalar(f"books/entropy/{index}", book.normalised_entropy, step)
+            self.board.add_scalar(f"books/entropy/{index}", book.entropy, step)
         used = min(book.used_share for book in books)
-        entropy = min(book.normalised_entropy for book in books)
+        entropy = min(book.entropy for book in books)
         return f"≥ {used:.1%} used, entropy ≥ {entropy:.3f}"
 
     def _write_line(self, line: str) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from grove.codec.config import GrvqConfig, QuantizerConfig
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.frontends import MdctFrontend
 from grove.codec.model.heads import MdctHead
 from grove.codec.model.subframes import SubframeHead
@@ -18,7 +18,7 @@ def dealt(axes: Tensor, quantizer: QuantizerConfig) -> Tensor:
 
 
 @torch.no_grad()
-def start_linear_path(codec: Codec, batches: list[Tensor]) -> bool:
+def start_linear_path(codec: CodecNetwork, batches: list[Tensor]) -> bool:
     """Set P and Q from crops [B, N]; return whether this codec has a linear path at all."""
     frontend, project = codec.encoder.frontend, codec.encoder.linear
     if not isinstance(frontend, MdctFrontend) or project is None:
@@ -46,7 +46,7 @@ def start_linear_path(codec: Codec, batches: list[Tensor]) -> bool:
     return True
 
 
-def _back_to_coefficients(codec: Codec) -> nn.Linear | None:
+def _back_to_coefficients(codec: CodecNetwork) -> nn.Linear | None:
     match codec.decoder.head:
         case MdctHead() as head:
             return head.linear

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.layers import Trunk
 from grove.training.average import WeightAverage
 from grove.training.checkpoint import (
@@ -22,6 +22,7 @@ from grove.training.checkpoint import (
     save_checkpoint,
 )
 from grove.training.config import Recipe, ReconstructionStage
+from grove.training.data.sampler import BatchSource
 from grove.training.draws import generator
 from grove.training.dropout import draw_carried
 from grove.training.loss.objective import Objective, Pair, freeze_tokens, start_books
@@ -33,12 +34,6 @@ _log = logging.getLogger(__name__)
 
 _BOOK_START_BATCHES = 24
 _DRAW_LEVELS, _DRAW_SCALES, _DRAW_TORCH = 1, 2, 3
-
-
-class Batches(Protocol):
-    """Where crops come from: a pure function of the step."""
-
-    def batch(self, step: int) -> Any: ...  # noqa: ANN401 - float32 [B, N], numpy
 
 
 class Report(NamedTuple):
@@ -57,7 +52,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        batches: Batches,
+        batches: BatchSource,
         folder: Path,
         ranks: Ranks,
         minutes: float | None = None,
@@ -72,7 +67,7 @@ class Trainer:
         self.stop_asked = False
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self.codec = Codec(recipe.codec).to(ranks.device)
+        self.codec = CodecNetwork(recipe.codec).to(ranks.device)
         half_precision_trunks(self.codec, recipe.precision == "bf16", ranks.device)
         self.average = WeightAverage(self.codec, recipe.ema_decay)
         self.position = locate(recipe, 0)
@@ -260,7 +255,7 @@ def _before_books(position: Position) -> bool:
     return isinstance(stage, ReconstructionStage) and position.step < stage.unquantized_steps
 
 
-def fitting(weights: dict[str, Tensor], codec: Codec) -> dict[str, Tensor]:
+def fitting(weights: dict[str, Tensor], codec: CodecNetwork) -> dict[str, Tensor]:
     """Return those of `weights` that have a place in `codec`; its books only if all of them have.
 
     Books of another layout would be nonsense with the rest of theirs missing: they start anew.
@@ -279,7 +274,7 @@ def fitting(weights: dict[str, Tensor], codec: Codec) -> dict[str, Tensor]:
     return found
 
 
-def half_precision_trunks(codec: Codec, enabled: bool, device: torch.device) -> None:
+def half_precision_trunks(codec: CodecNetwork, enabled: bool, device: torch.device) -> None:
     """Run the trunks, where the arithmetic is, in bfloat16; all else stays in float32."""
     if not enabled:
         return

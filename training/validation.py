@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from grove.codec.arrays import F32
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.training.config import Recipe
 from grove.training.data.cache import AudioCache
 from grove.training.data.clips import held_out_clips
@@ -32,13 +32,13 @@ class Validator:
         config = recipe.validation
         self.clips = held_out_clips(cache, config.clips, config.clip_seconds, recipe.data.kinds)
 
-    def scores(self, codec: Codec, weights: dict[str, Tensor]) -> list[LevelScores]:
+    def scores(self, codec: CodecNetwork, weights: dict[str, Tensor]) -> list[LevelScores]:
         """Score `weights` at the lowest, the middle and the highest level."""
         levels = codec.quantizer.levels
         with borrowed_weights(codec, weights):
             return [self._at(codec, level) for level in sorted({1, max(1, levels // 2), levels})]
 
-    def _at(self, codec: Codec, level: int) -> LevelScores:
+    def _at(self, codec: CodecNetwork, level: int) -> LevelScores:
         found = [
             score(clip.samples, decoded(codec, clip.samples, level), clip.kind)
             for clip in self.clips
@@ -52,7 +52,7 @@ class Validator:
 
 
 @contextmanager
-def borrowed_weights(codec: Codec, weights: dict[str, Tensor]) -> Iterator[None]:
+def borrowed_weights(codec: CodecNetwork, weights: dict[str, Tensor]) -> Iterator[None]:
     """Put `weights` into an evaluating codec for a while, and its own back afterwards."""
     parameters = dict(codec.named_parameters())
     own = {name: parameters[name].detach().clone() for name in weights}
@@ -74,7 +74,7 @@ def _put(parameters: dict[str, torch.nn.Parameter], weights: dict[str, Tensor]) 
 
 
 @torch.no_grad()
-def decoded(codec: Codec, clip: F32, level: int) -> F32:
+def decoded(codec: CodecNetwork, clip: F32, level: int) -> F32:
     """Return what `codec` makes of one clip at `level`."""
     device = next(codec.parameters()).device
     pcm = torch.from_numpy(clip)[None].to(device)

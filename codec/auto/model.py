@@ -276,11 +276,11 @@ class StreamingSession:
         codes = as_codes(audio_codes)
         if len(codes) != 1:
             raise ShapeError(f"got {len(codes)} rows of codes, a stream has one")
-        (frames,), level = self._model._frames(codes)
-        return like(audio_codes, self._decoder.push(frames, level)[None, None])
+        frames, level = self._model._frames(codes)
+        return like(audio_codes, self._decoder.push(frames, level).T[None])
 
     def _shaped(self, codes: U16) -> NDArray[np.int64]:
-        shaped: NDArray[np.int64] = codes[:, : self._books].T[None].astype(np.int64)
+        shaped: NDArray[np.int64] = codes[:, :, : self._books].mT.astype(np.int64)
         return shaped
 
     def _one(self, chunk: Values) -> F32:

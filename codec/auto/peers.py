@@ -22,7 +22,6 @@ from grove.codec.auto.peer_outputs import (
     MimiOutput,
     no_latent,
 )
-from grove.codec.stream import frames_for
 
 
 class MimiModel(AutoCodec):
@@ -90,7 +89,7 @@ class MimiModel(AutoCodec):
     def get_encoded_length(self, input_length: Values) -> Values:
         """Return how many frames so many samples make."""
         lengths = as_numpy(input_length)
-        counted = [frames_for(self.codec.spec, int(length)) for length in lengths.ravel()]
+        counted = [self.codec.spec.frames_for(int(length)) for length in lengths.ravel()]
         return like(input_length, np.array(counted, np.int64).reshape(lengths.shape))
 
     def get_audio_codes_mask(self, padding_mask: Values, padding_side: str = "right") -> Values:
@@ -98,7 +97,7 @@ class MimiModel(AutoCodec):
         if padding_side not in ("left", "right"):
             raise UnsupportedError(f"padding_side is {padding_side!r}, expected left or right")
         samples = as_numpy(padding_mask).astype(bool).sum(-1)
-        frames = np.array([frames_for(self.codec.spec, int(count)) for count in samples])
+        frames = np.array([self.codec.spec.frames_for(int(count)) for count in samples])
         return like(padding_mask, np.arange(frames.max(initial=0)) < frames[:, None])
 
 

@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 
 from grove.codec.arrays import F32, I64, U16
+from grove.codec.config import CodecSpec
 from grove.codec.runtime import Codec
-from grove.codec.stream import frames_for
+from grove.codec.stream import FrameFeed, SampleDrain
 
 _MOST_FRAMES: Final = 1024
 """Of all rows in one step: beyond what fills the calls, only memory would grow."""
@@ -19,14 +20,14 @@ _MOST_FRAMES: Final = 1024
 
 def encode_ragged(codec: Codec, signals: Sequence[F32]) -> list[U16]:
     """Return codes [T, K] of each signal [n] at the codec's rate, its delay flushed."""
-    hop = codec.spec.hop_samples
-    frames = [frames_for(codec.spec, len(signal)) for signal in signals]
+    frames = [codec.spec.frames_for(len(signal)) for signal in signals]
     codes = [np.zeros((count, len(codec.spec.code_sizes)), np.uint16) for count in frames]
     order = sorted(range(len(signals)), key=lambda index: -frames[index])
+    rows = [_Framed(codec.spec, signals[index]) for index in order]
     state = codec.encoder_state(len(signals))
     for alive, start, stop in _steps([frames[index] for index in order]):
-        rows = [_cut(signals[index], start * hop, stop * hop) for index in order[:alive]]
-        step, state = codec.encode_step(np.stack(rows), state[:alive])
+        pcm = np.stack([row.take(stop - start) for row in rows[:alive]])
+        step, state = codec.encode_step(pcm, state[:alive])
         for row, index in enumerate(order[:alive]):
             codes[index][start:stop] = step[row]
     return codes
@@ -34,8 +35,8 @@ def encode_ragged(codec: Codec, signals: Sequence[F32]) -> list[U16]:
 
 def decode_ragged(codec: Codec, codes: Sequence[U16], levels: Sequence[I64]) -> list[F32]:
     """Return pcm [T*hop - delay] of each row of codes [T, K] at levels [T]."""
-    spec = codec.spec
-    pcm = [np.zeros(len(row) * spec.hop_samples, np.float32) for row in codes]
+    drains = [SampleDrain(codec.spec) for _ in codes]
+    pcm: list[list[F32]] = [[np.zeros(0, np.float32)] for _ in codes]
     order = sorted(range(len(codes)), key=lambda index: -len(codes[index]))
     state = codec.decoder_state(len(codes))
     for alive, start, stop in _steps([len(codes[index]) for index in order]):
@@ -45,8 +46,30 @@ def decode_ragged(codec: Codec, codes: Sequence[U16], levels: Sequence[I64]) -> 
             state[:alive],
         )
         for row, index in enumerate(order[:alive]):
-            pcm[index][start * spec.hop_samples : stop * spec.hop_samples] = step[row]
-    return [row[spec.delay_samples :] for row in pcm]
+            pcm[index].append(drains[index].push(step[row : row + 1])[:, 0])
+    return [np.concatenate(parts) for parts in pcm]
+
+
+class _Framed:
+    """One whole signal, framed as far as it is asked for: a copy of all would double the memory."""
+
+    def __init__(self, spec: CodecSpec, signal: F32) -> None:
+        self._feed = FrameFeed(spec)
+        self._signal: F32 | None = signal
+        self._ready = np.zeros((0, spec.hop_samples), np.float32)
+
+    def take(self, count: int) -> F32:
+        """Return the samples [count * hop] of the next frames."""
+        if self._signal is not None:
+            size = count * self._feed.spec.hop_samples
+            parts = [self._ready, self._feed.push(self._signal[:size])]
+            self._signal = self._signal[size:]
+            if len(self._signal) == 0:
+                parts.append(self._feed.finish())
+                self._signal = None
+            self._ready = np.concatenate(parts)
+        taken, self._ready = self._ready[:count], self._ready[count:]
+        return taken.ravel()
 
 
 def _steps(falling: list[int]) -> list[tuple[int, int, int]]:
@@ -58,9 +81,3 @@ def _steps(falling: list[int]) -> list[tuple[int, int, int]]:
         size = max(1, _MOST_FRAMES // alive)
         steps += [(alive, at, min(at + size, last)) for at in range(first, last, size)]
     return steps
-
-
-def _cut(signal: F32, start: int, stop: int) -> F32:
-    """Return samples start to stop, zeros behind the end."""
-    part = signal[start:stop]
-    return np.pad(part, (0, stop - start - len(part)))

@@ -146,7 +146,7 @@ def bundle_info(bundle: Bundle) -> BundleInfo:
         codec=spec,
         frame_rate_hz=spec.frame_rate_hz,
         bitrates_bps=tuple(spec.bitrate_bps(level) for level in range(1, spec.levels + 1)),
-        delay_ms=(spec.hop_samples + spec.delay_samples) / spec.sample_rate_hz * 1000,
+        delay_ms=spec.latency_ms,
         cost=manifest.cost,
         size_bytes=sum(record.size_bytes for record in manifest.files.values()),
         licence=manifest.licence,

@@ -142,8 +142,8 @@ def stats(
     for book in figures.books:
         emit(
             f"{book.book:4d} {book.size:6d} {book.used:6d} {book.dead:6d} "
-            f"{book.entropy_bits:8.3f} {book.efficiency:8.1%} {book.perplexity:11.1f} "
-            f"{book.top_code:6d} {book.top_share:.2%} {'#' * round(20 * book.efficiency)}"
+            f"{book.entropy_bits:8.3f} {book.entropy:8.1%} {book.perplexity:11.1f} "
+            f"{book.top_code:6d} {book.top_share:.2%} {'#' * round(20 * book.entropy)}"
         )
     return EXIT_DONE
 

@@ -5,15 +5,14 @@ from typing import Protocol
 
 import numpy as np
 
-from grove.codec.arrays import F32, I64, U16
-from grove.codec.channels import join_channels
+from grove.codec.arrays import F32
 from grove.codec.container.assembler import Block, Event, SegmentEnd, SegmentStart
 from grove.codec.container.encode import AudioEncoder
 from grove.codec.container.header import ContainerHeader
 from grove.codec.container.records import MAX_TAIL_FRAMES, Segment
-from grove.codec.resample import Resampler, check_rate, resampled_samples
+from grove.codec.resample import check_rate, resampled_samples
 from grove.codec.runtime import Codec
-from grove.codec.stream import check_levels
+from grove.codec.stream import DecodeStream, Tail, check_levels
 
 
 class EventSource(Protocol):
@@ -23,53 +22,6 @@ class EventSource(Protocol):
     def header(self) -> ContainerHeader: ...
 
     def events(self) -> Iterator[Event]: ...
-
-
-class SegmentDecoder:
-    """The frames of one segment to samples at any rate.
-
-    The last frames wait until the end of the segment says how many of their samples count.
-    """
-
-    def __init__(self, codec: Codec, channels: int, skip_samples: int, rate_hz: int) -> None:
-        spec = codec.spec
-        self._codec = codec
-        self._state = codec.decoder_state(channels)
-        self._to_skip = spec.delay_samples + skip_samples
-        self._held = np.zeros((channels, 0), np.float32)
-        self._hold_samples = MAX_TAIL_FRAMES * spec.hop_samples
-        self._resamplers = [Resampler(spec.sample_rate_hz, rate_hz) for _ in range(channels)]
-        self._released = 0
-        self._sent = 0
-
-    def push(self, codes: U16, levels: I64) -> F32:
-        """Return the samples [n, C] that codes [C, T, K] at levels [C, T] complete."""
-        pcm, self._state = self._codec.decode_step(codes, levels, self._state)
-        skipped = min(self._to_skip, pcm.shape[1])
-        self._to_skip -= skipped
-        ready = np.concatenate((self._held, pcm[:, skipped:]), axis=1)
-        count = max(0, ready.shape[1] - self._hold_samples)
-        self._held = ready[:, count:].copy()
-        return self._released_to_rate(ready[:, :count])
-
-    def finish(self, samples: int, output_samples: int) -> F32:
-        """Return the rest [n, C]: `samples` in all at the codec's rate, `output_samples` out."""
-        wanted = max(0, output_samples - self._sent)
-        rest = self._held[:, : max(0, samples - self._released)]
-        tail = np.concatenate((self._released_to_rate(rest), self._flushed()))[:wanted]
-        # Counts of joined and cut files may ask for a few samples more than their frames yield.
-        silence = np.zeros((wanted - len(tail), tail.shape[1]), np.float32)
-        return np.concatenate((tail, silence))
-
-    def _released_to_rate(self, pcm: F32) -> F32:
-        self._released += pcm.shape[1]
-        pairs = zip(self._resamplers, pcm, strict=True)
-        block = join_channels(tuple(resampler.push(channel) for resampler, channel in pairs))
-        self._sent += len(block)
-        return block
-
-    def _flushed(self) -> F32:
-        return join_channels(tuple(resampler.finish() for resampler in self._resamplers))
 
 
 def decode_container(
@@ -96,14 +48,17 @@ def _decoded(
     header = container.header
     check_rate(rate_hz)
     # A file may name thousands of segments without a frame, so a decoder waits for the first one.
-    decoder: SegmentDecoder | None = None
+    decoder: DecodeStream | None = None
     skip_samples = 0
+    tail = Tail(MAX_TAIL_FRAMES * codec.spec.hop_samples)
     for event in container.events():
         match event:
             case SegmentStart():
                 decoder, skip_samples = None, event.skip_samples
             case Block():
-                decoder = decoder or SegmentDecoder(codec, header.channels, skip_samples, rate_hz)
+                decoder = decoder or DecodeStream(
+                    codec, rate_hz, header.channels, skip_samples, tail
+                )
                 kept = event.levels if levels is None else np.minimum(event.levels, levels)
                 yield decoder.push(event.codes, kept)
             case SegmentEnd():
@@ -136,19 +91,16 @@ def transcode_audio(
 def _transcoded(
     encoder: AudioEncoder, blocks: Iterable[F32], source_rate_hz: int, levels: int, rate_hz: int
 ) -> Iterator[F32]:
-    decoder = SegmentDecoder(encoder.codec, encoder.streams, 0, rate_hz)
+    decoder = DecodeStream(encoder.codec, rate_hz, encoder.streams)
     for block in blocks:
-        yield _passed(decoder, encoder.push(block), levels)
-    yield _passed(decoder, encoder.finish(), levels)
+        yield decoder.push(encoder.push(block), levels)
+    last = encoder.finish()
     length = encoder.length
+    decoder.drain.end_at(length.samples)
+    yield decoder.push(last, levels)
     at_codec_rate = rate_hz == encoder.codec.spec.sample_rate_hz
     yield decoder.finish(
-        length.samples,
-        length.samples
+        output_samples=length.samples
         if at_codec_rate
-        else resampled_samples(length.source_samples, source_rate_hz, rate_hz),
+        else resampled_samples(length.source_samples, source_rate_hz, rate_hz)
     )
-
-
-def _passed(decoder: SegmentDecoder, codes: U16, levels: int) -> F32:
-    return decoder.push(codes, np.full(codes.shape[:2], levels, np.int64))

@@ -15,6 +15,7 @@ from grove.codec.container.header import ContainerHeader, check_same_frames
 from grove.codec.container.records import MAX_SOURCE_DRIFT_SAMPLES, Segment, scaled_sample_count
 from grove.codec.container.writer import ByteSink, ContainerWriter
 from grove.codec.errors import BitstreamError, ModelMismatchError
+from grove.codec.stream import frames_around
 
 # Longer than the default decoder remembers (8 blocks of 7 taps), so that a cut changes no sample.
 DEFAULT_PREROLL_FRAMES = 50
@@ -151,13 +152,10 @@ def _copy_part(
 ) -> None:
     """Copy the frames that samples start..stop - 1 of a segment need, as a segment of its own."""
     spec, (start, stop) = reader.header.codec, samples
-    # Sample p of the segment leaves the decoder as sample p + skip + delay. The delay is dropped
-    # from the result too, so it matters for the last frame only.
-    first = max(0, (start + segment.skip_samples) // spec.hop_samples - preroll_frames)
-    last_sample = stop + segment.skip_samples + spec.delay_samples
-    end = -(-last_sample // spec.hop_samples)
-    writer.begin_segment(start + segment.skip_samples - first * spec.hop_samples)
-    for block in reader.blocks(segment.first_frame + first, segment.first_frame + end):
+    skip = segment.skip_samples
+    part = frames_around(spec, start + skip, stop + skip, preroll_frames)
+    writer.begin_segment(part.skip_samples)
+    for block in reader.blocks(segment.first_frame + part.first, segment.first_frame + part.end):
         writer.write(block.codes, block.levels)
     writer.end_segment(stop - start, _source_count(segment, start, stop, reader.header))
 

@@ -3,15 +3,12 @@
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
 from grove.codec.arrays import F32, U16
-from grove.codec.channels import down_mix, split_channels
 from grove.codec.container.header import ContainerHeader
 from grove.codec.container.writer import ByteSink, ContainerWriter
 from grove.codec.errors import AudioError
 from grove.codec.runtime import Codec
-from grove.codec.stream import FrameFeed, check_levels
+from grove.codec.stream import EncodeStream, check_levels
 
 
 class BlockSource(Protocol):
@@ -38,31 +35,20 @@ class AudioEncoder:
     def __init__(self, codec: Codec, source: BlockSource, *, stereo: bool = False) -> None:
         self.codec = codec
         self.streams = _stream_count(source, stereo)
-        self._feeds = [FrameFeed(codec.spec, source.sample_rate_hz) for _ in range(self.streams)]
-        self._state = codec.encoder_state(self.streams)
-        self._frames = 0
+        self._stream = EncodeStream(codec, source.sample_rate_hz, self.streams)
 
     @property
     def length(self) -> Length:
         """What went through so far; complete after `finish`."""
-        return Length(self._frames, self._feeds[0].samples, self._feeds[0].samples_in)
+        return Length(self._stream.frames, self._stream.samples, self._stream.samples_in)
 
     def push(self, block: F32) -> U16:
         """Return the frames of codes [streams, T, K] that `block` [n, channels] completes."""
-        parts = split_channels(block) if self.streams == 2 else (down_mix(block),)
-        return self._encoded(
-            [feed.push(part) for feed, part in zip(self._feeds, parts, strict=True)]
-        )
+        return self._stream.push(block)
 
     def finish(self) -> U16:
         """Return the last frames of codes [streams, T, K]."""
-        return self._encoded([feed.finish() for feed in self._feeds])
-
-    def _encoded(self, frames: list[F32]) -> U16:
-        pcm = np.stack(frames).reshape(self.streams, -1)
-        codes, self._state = self.codec.encode_step(pcm, self._state)
-        self._frames += codes.shape[1]
-        return codes
+        return self._stream.finish()
 
 
 def encode_audio(

@@ -246,8 +246,7 @@ def may_be_lost(segments: int, byte_count: int) -> bool:
 
 def available_samples(spec: CodecSpec, segment: Segment) -> int:
     """Return how many samples a segment's frames decode to, after delay and skip."""
-    decoded = segment.frame_count * spec.hop_samples
-    return max(0, decoded - spec.delay_samples - segment.skip_samples)
+    return max(0, spec.decodable_samples(segment.frame_count) - segment.skip_samples)
 
 
 def count_problem(segment: Segment, header: ContainerHeader) -> str | None:

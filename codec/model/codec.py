@@ -97,7 +97,7 @@ class CodecOutput(NamedTuple):
     loss: Tensor  # the quantizer's own, a scalar
 
 
-class Codec(nn.Module):
+class CodecNetwork(nn.Module):
     """Audio in, the same audio as the tokens carry it out."""
 
     def __init__(self, config: CodecConfig) -> None:

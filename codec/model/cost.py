@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.layers import DepthwiseTaps
 
 _FRAMES = 8
@@ -22,7 +22,7 @@ class Cost(NamedTuple):
 
 
 @torch.no_grad()
-def count_cost(codec: Codec) -> Cost:
+def count_cost(codec: CodecNetwork) -> Cost:
     """Count matrix products and depthwise taps, the search of the books included."""
     frames_per_second = codec.config.sample_rate_hz / codec.hop
     pcm = torch.zeros(1, _FRAMES * codec.hop)
@@ -41,14 +41,14 @@ def count_cost(codec: Codec) -> Cost:
     return Cost(*(round(macs * frames_per_second) for macs in per_frame))
 
 
-def _macs(codec: Codec, run: Callable[[], None]) -> int:
+def _macs(codec: CodecNetwork, run: Callable[[], None]) -> int:
     with _depthwise_macs(codec) as depthwise, FlopCounterMode(display=False) as products:
         run()
     return int(products.get_total_flops()) // 2 + sum(depthwise)
 
 
 @contextmanager
-def _depthwise_macs(codec: Codec) -> Iterator[list[int]]:
+def _depthwise_macs(codec: CodecNetwork) -> Iterator[list[int]]:
     """Collect what the counter of products does not see: taps written as shifted adds."""
     seen: list[int] = []
 

@@ -23,7 +23,7 @@ from grove.codec.auto.odd_books import neutral_code
 from grove.codec.bundle import MANIFEST, find_bundle, load_bundle
 from grove.codec.config import CodecConfig
 from grove.codec.errors import BundleError
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.quantizers import Quantizer
 from grove.codec.model.quantizers.book import TableBook
 from grove.codec.model.scatter import Scatter
@@ -283,7 +283,7 @@ def _is_bundle(path_or_name: str | Path | None) -> bool:
         return False
 
 
-def _keep_tables(codec: Codec) -> None:
+def _keep_tables(codec: CodecNetwork) -> None:
     """Let transforms and windows travel with the weights: they are made once, with the module."""
     for module in list(codec.modules()):
         for name, buffer in list(module.named_buffers(recurse=False)):

@@ -11,7 +11,7 @@ from grove.codec.bundle import GOLDEN, Bundle
 from grove.codec.config import CodecConfig
 from grove.codec.errors import BundleError
 from grove.codec.exact.onnx_file import read_graph
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.pretrained.architecture import architecture_of
 from grove.codec.pretrained.constants import Array, Constants
 
@@ -19,7 +19,7 @@ _LEAST_EQUAL_CODES = 0.9999
 _PCM_TOLERANCE = 1e-4
 
 
-def codec_of(bundle: Bundle, architecture: CodecConfig | None = None) -> Codec:
+def codec_of(bundle: Bundle, architecture: CodecConfig | None = None) -> CodecNetwork:
     """Return the codec of a bundle, proven on the bundle's golden vectors."""
     encoder, decoder = (Constants(read_graph(graph)) for graph in (bundle.encoder, bundle.decoder))
     config = architecture or architecture_of(bundle.spec, encoder, decoder)
@@ -29,14 +29,14 @@ def codec_of(bundle: Bundle, architecture: CodecConfig | None = None) -> Codec:
     return codec
 
 
-def finished_codec(config: CodecConfig) -> Codec:
+def finished_codec(config: CodecConfig) -> CodecNetwork:
     """Return a codec with the books of one that is trained: tables without a history."""
-    codec = Codec(config).eval()
+    codec = CodecNetwork(config).eval()
     codec.quantizer.freeze()
     return codec
 
 
-def fill(codec: Codec, encoder: Constants, decoder: Constants) -> None:
+def fill(codec: CodecNetwork, encoder: Constants, decoder: Constants) -> None:
     """Copy the constants of both graphs into the codec; all it has must be among them."""
     wanted = codec.state_dict()
     found = decoder.named | encoder.named
@@ -54,7 +54,7 @@ def _fitting(name: str, value: Array, like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.array(value))
 
 
-def prove(codec: Codec, bundle: Bundle) -> None:
+def prove(codec: CodecNetwork, bundle: Bundle) -> None:
     """Hold the codec against what the bundle itself made of a piece of speech."""
     with np.load(io.BytesIO(bundle.read(GOLDEN)), allow_pickle=False) as golden:
         pcm = torch.from_numpy(golden["pcm"].astype(np.float32) / 32768)[None]

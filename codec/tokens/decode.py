@@ -4,15 +4,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from grove.codec.arrays import U16
 from grove.codec.bundle import maker_hint
 from grove.codec.errors import ModelMismatchError
 from grove.codec.runtime import Codec
 from grove.codec.sound.sniff import AUDIO_SUFFIXES
 from grove.codec.sound.writer import AudioWriter, WavOutput, open_writer
-from grove.codec.stream import DecodeStream, check_levels
+from grove.codec.stream import DecodeStream, Tail, check_levels, widened
 from grove.codec.tokens.reading import TokenFolder
 from grove.codec.tokens.records import Row, TokensError
 
@@ -62,20 +59,19 @@ class _Source:
         self._codec = codec
         self._levels = levels
         self._samples = 0
-        self._stream = DecodeStream(codec, hold_end=True)
+        self._stream = DecodeStream(codec, end=Tail.of_frame(codec.spec))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer: AudioWriter = resources.enter_context(
             open_writer(path, WavOutput(), codec.spec.sample_rate_hz)
         )
 
     def write(self, row: Row) -> None:
-        codes: U16 = np.zeros((len(row.codes), len(self._codec.spec.code_sizes)), np.uint16)
-        codes[:, : row.codes.shape[1]] = row.codes
+        codes = widened(self._codec.spec, row.codes)
         self._samples += row.meta.num_samples
-        self._writer.write(self._stream.push(codes, self._levels)[:, None])
+        self._writer.write(self._stream.push(codes[None], self._levels))
 
     def finish(self) -> None:
-        self._writer.write(self._stream.finish(self._samples)[:, None])
+        self._writer.write(self._stream.finish(self._samples))
 
 
 def _relative(row: Row) -> Path:

@@ -171,7 +171,8 @@ class _Lane:
         assert self._start is not None
         spec = self._codec.spec
         # The decoder's delay takes its samples off the first part only.
-        samples = self._coded * spec.hop_samples - (0 if self._part else spec.delay_samples)
+        frames = self._part * self._most_frames + self._coded
+        samples = spec.decodable_samples(frames) - self._gone.samples
         source_samples = round(samples * self._start.sample_rate_hz / spec.sample_rate_hz)
         self._add_row(SegmentEnd(source_samples, samples, None))
         self._start = replace(

@@ -5,28 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from grove.codec.arrays import I64
+from grove.codec.books import BookUse, book_use, histograms
 from grove.codec.config import Frozen
 from grove.codec.tokens.extras import pyplot
 from grove.codec.tokens.reading import TokenFolder
-
-
-class BookStats(Frozen):
-    """The use of one book."""
-
-    book: int
-    size: int
-    used: int
-    dead: int
-    """Codes that never came."""
-    entropy_bits: float
-    most_bits: float
-    perplexity: float
-    top_code: int
-    top_share: float
-
-    @property
-    def efficiency(self) -> float:
-        return self.entropy_bits / self.most_bits
 
 
 class TokenStats(Frozen):
@@ -36,7 +18,7 @@ class TokenStats(Frozen):
     failed_rows: int
     frames: int
     hours: float
-    books: tuple[BookStats, ...]
+    books: tuple[BookUse, ...]
 
 
 def count_codes(folder: TokenFolder) -> tuple[TokenStats, tuple[I64, ...]]:
@@ -48,14 +30,13 @@ def count_codes(folder: TokenFolder) -> tuple[TokenStats, tuple[I64, ...]]:
     for row in folder.rows():
         rows, failed = rows + 1, failed + (row.meta.error is not None)
         frames, samples = frames + row.meta.n_frames, samples + row.meta.num_samples
-        for book, count in enumerate(counts):
-            count += np.bincount(row.codes[:, book], minlength=len(count))  # noqa: PLW2901 - in place
+        counts = tuple(map(np.add, counts, histograms(row.codes, sizes)))
     stats = TokenStats(
         rows=rows,
         failed_rows=failed,
         frames=frames,
         hours=samples / card.codec.sample_rate_hz / 3600,
-        books=tuple(_book(book, count) for book, count in enumerate(counts)),
+        books=book_use(counts),
     )
     return stats, counts
 
@@ -81,21 +62,3 @@ def plot(counts: tuple[I64, ...], stats: TokenStats, path: Path) -> None:
     axes.legend(fontsize="small", ncols=2)
     figure.savefig(path, dpi=120)
     pyplot().close(figure)
-
-
-def _book(book: int, count: I64) -> BookStats:
-    total = int(count.sum())
-    share = count[count > 0] / max(total, 1)
-    entropy = float(-(share * np.log2(share)).sum()) + 0.0
-    top = int(count.argmax())
-    return BookStats(
-        book=book,
-        size=len(count),
-        used=int((count > 0).sum()),
-        dead=int((count == 0).sum()),
-        entropy_bits=entropy,
-        most_bits=float(np.log2(len(count))),
-        perplexity=2**entropy,
-        top_code=top,
-        top_share=float(count[top] / max(total, 1)),
-    )

@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from grove.codec.errors import CodecError
-from grove.codec.stream import frames_for
 from grove.codec.tokens.reading import TokenFolder
 from grove.codec.tokens.records import CodecCard, Manifest, Row, ShardRecord
 from grove.codec.tokens.run import LEDGER, MANIFEST
@@ -113,6 +112,6 @@ class _RowChecker:
             yield f"{row.key} does not follow part {meta.part - 1} of its source"
         self._frames += meta.n_frames
         self._samples += meta.num_samples
-        wanted = frames_for(spec, self._samples)
+        wanted = spec.frames_for(self._samples)
         if self._frames != wanted:
             yield f"{meta.id} has {self._frames} frames, {self._samples} samples make {wanted}"

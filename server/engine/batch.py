@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grove.codec.arrays import F32, I64, U16
-from grove.server.engine.work import Audio, FrameCodec, Stepped, Tokens
+from grove.codec.stream import FrameCodec, carried_codes
+from grove.server.engine.work import Audio, Block, Stepped, Tokens
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +22,7 @@ class Step:
     """T frames of one stream. All steps of a batch have the same T."""
 
     rows: CodecRows
-    work: Audio | Tokens
+    work: Block
     to_audio: bool
 
     @property
@@ -34,14 +35,10 @@ class Batcher:
     """Runs batches of one codec."""
 
     codec: FrameCodec
-    _kept: U16 = field(init=False)
+    _carried: U16 = field(init=False)
 
     def __post_init__(self) -> None:
-        spec = self.codec.spec
-        places = np.arange(len(spec.code_sizes))
-        kept = [places < spec.codes_at(level) for level in range(spec.levels + 1)]
-        # A factor for every level: 1 for the codes it carries, 0 for those above.
-        self._kept = np.array(kept, np.uint16)
+        self._carried = carried_codes(self.codec.spec)
 
     def start(self) -> CodecRows:
         """Return the states of a stream that begins in silence."""
@@ -70,14 +67,14 @@ class Batcher:
 
     def _encode(self, steps: list[Step]) -> U16:
         """Return codes [B, T, K], zero above each frame's level."""
-        pcm = np.stack([step.work.pcm for step in steps if isinstance(step.work, Audio)])
+        frames = np.stack([step.work.frames for step in steps if isinstance(step.work, Audio)])
         state = np.stack([step.rows.encoder for step in steps])
-        codes, state = self.codec.encode_step(pcm, state)
+        codes, state = self.codec.encode_step(frames.reshape(len(steps), -1), state)
         for step, row in zip(steps, state, strict=True):
             # A copy, or one idle stream would keep the states of its whole batch in memory.
             step.rows.encoder = row.copy()
         levels = np.stack([step.work.levels for step in steps])
-        kept: U16 = codes * self._kept[levels]
+        kept: U16 = codes * self._carried[levels]
         return kept
 
     def _decode(self, steps: list[Step], codes: list[U16]) -> F32:

@@ -34,7 +34,7 @@ def _batch_seconds(batcher: Batcher, streams: int) -> float:
     noise = np.random.default_rng(0).normal(0, 0.1, (streams, spec.hop_samples))
     levels = np.full(1, spec.levels, np.int64)
     steps = [
-        Step(batcher.start(), Audio(row.astype(np.float32), levels, 0.0), to_audio=True)
+        Step(batcher.start(), Audio(row.astype(np.float32)[None], levels, 0.0), to_audio=True)
         for row in noise
     ]
     batcher.run(steps)

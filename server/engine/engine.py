@@ -7,12 +7,20 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import structlog
 
 from grove.codec.errors import StreamError
 from grove.server.engine.batch import Batcher, CodecRows, Step
-from grove.server.engine.work import Audio, Failed, Mark, Outcome, Reset, Tokens, Work
+from grove.server.engine.work import (
+    Failed,
+    Mark,
+    Outcome,
+    Reset,
+    Work,
+    drop_frames,
+    frames_ahead,
+    take_frames,
+)
 from grove.server.metrics import EngineMetrics
 
 _log = structlog.get_logger("engine")
@@ -103,7 +111,7 @@ class Engine:
         return EngineStream(codec, live, to_audio, deliver, self._batchers[codec].start())
 
     def submit(self, stream: EngineStream, works: list[Work]) -> None:
-        """Queue work. Live work must come frame by frame, so that all streams share one step."""
+        """Queue work. A block holds one frame or more, of which a step takes what fits it."""
         if not works:
             return
         if not self.alive:
@@ -111,7 +119,7 @@ class Engine:
         with self._awake:
             for work in works:
                 if isinstance(work, Reset):
-                    _drop_frames(stream.pending)
+                    drop_frames(stream.pending)
                 stream.pending.append(work)
             if not stream.listed:
                 stream.listed = True
@@ -170,8 +178,8 @@ class Engine:
             passed.extend((stream, mark) for mark in self._pass_marks(stream))
         ready = [stream for stream in ready if stream.pending]
         # Where all have fallen behind, several frames of each share one pass over the weights.
-        frames = min((_frames_ahead(stream.pending) for stream in ready), default=0)
-        batch = [_taken(stream, _joined(stream.pending, frames)) for stream in ready]
+        ahead = [frames_ahead(stream.pending, _MAX_LIVE_FRAMES) for stream in ready]
+        batch = [_taken(stream, min(ahead)) for stream in ready]
         self._live = [stream for stream in self._live if _still_listed(stream)]
         return passed, batch
 
@@ -183,7 +191,7 @@ class Engine:
         ]
         batch = []
         if stream.pending:
-            batch.append(_taken(stream, _joined(stream.pending, self.slice_frames)))
+            batch.append(_taken(stream, self.slice_frames))
         if _still_listed(stream):
             self._bulk.append(stream)
         return passed, batch
@@ -242,47 +250,6 @@ def _still_listed(stream: EngineStream) -> bool:
     return stream.listed
 
 
-def _taken(stream: EngineStream, work: Work) -> _Taken:
-    assert isinstance(work, Audio | Tokens), f"{work} is no frame"
-    return _Taken(stream, Step(stream.rows, work, stream.to_audio))
-
-
-def _frames_ahead(pending: deque[Work]) -> int:
-    """Return how many frames stand before the next mark, up to what a live batch takes."""
-    kind = type(pending[0])
-    frames = 0
-    for work in pending:
-        if type(work) is not kind or frames == _MAX_LIVE_FRAMES:
-            break
-        frames += 1
-    return frames
-
-
-def _drop_frames(pending: deque[Work]) -> None:
-    # Marks stay: whoever set them waits for them.
-    marks = [work for work in pending if isinstance(work, Mark | Reset)]
-    pending.clear()
-    pending.extend(marks)
-
-
-def _joined(pending: deque[Work], max_frames: int) -> Audio | Tokens:
-    """Pop the head and what follows it of the same kind, up to `max_frames` frames, as one."""
-    first = pending.popleft()
-    assert isinstance(first, Audio | Tokens), f"{first} is no frame"
-    parts = [first]
-    frames = len(first.levels)
-    while pending and type(head := pending[0]) is type(first):
-        assert isinstance(head, Audio | Tokens)
-        frames += len(head.levels)
-        if frames > max_frames:
-            break
-        pending.popleft()
-        parts.append(head)
-    if len(parts) == 1:
-        return first
-    levels = np.concatenate([part.levels for part in parts])
-    audio = [part.pcm for part in parts if isinstance(part, Audio)]
-    if audio:
-        return Audio(np.concatenate(audio), levels, first.arrived_s)
-    codes = [part.codes for part in parts if isinstance(part, Tokens)]
-    return Tokens(np.concatenate(codes), levels, first.arrived_s)
+def _taken(stream: EngineStream, most_frames: int) -> _Taken:
+    block = take_frames(stream.pending, most_frames)
+    return _Taken(stream, Step(stream.rows, block, stream.to_audio))

@@ -1,30 +1,25 @@
 """What goes into the engine for one stream, and what comes out, in the same order."""
 
+from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Self
+
+import numpy as np
 
 from grove.codec.arrays import F32, I64, U16
-from grove.codec.config import CodecSpec
-
-
-class FrameCodec(Protocol):
-    """The steps of a codec; `grove.codec.runtime.Codec` is one."""
-
-    spec: CodecSpec
-
-    def encoder_state(self, batch: int) -> F32: ...
-    def decoder_state(self, batch: int) -> F32: ...
-    def encode_step(self, pcm: F32, state: F32) -> tuple[U16, F32]: ...
-    def decode_step(self, codes: U16, levels: I64, state: F32) -> tuple[F32, F32]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Audio:
-    """Whole frames of samples [T * hop], to be encoded at levels [T]."""
+    """Frames of samples [T, hop], to be encoded at levels [T]."""
 
-    pcm: F32
+    frames: F32
     levels: I64
     arrived_s: float
+
+    def part(self, start: int, stop: int | None) -> Self:
+        """Return some of the frames."""
+        return type(self)(self.frames[start:stop], self.levels[start:stop], self.arrived_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +29,10 @@ class Tokens:
     codes: U16
     levels: I64
     arrived_s: float
+
+    def part(self, start: int, stop: int | None) -> Self:
+        """Return some of the frames."""
+        return type(self)(self.codes[start:stop], self.levels[start:stop], self.arrived_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,8 @@ class Reset:
     arrived_s: float
 
 
-Work = Audio | Tokens | Mark | Reset
+Block = Audio | Tokens
+Work = Block | Mark | Reset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,3 +72,47 @@ class Failed:
 
 
 Outcome = Stepped | Mark | Reset | Failed
+
+
+def frames_ahead(pending: deque[Work], most_frames: int) -> int:
+    """Return how many frames of one kind stand in front, up to `most_frames`."""
+    kind, frames = type(pending[0]), 0
+    for work in pending:
+        if type(work) is not kind or isinstance(work, Mark | Reset):
+            break
+        frames += len(work.levels)
+        if frames >= most_frames:
+            return most_frames
+    return frames
+
+
+def take_frames(pending: deque[Work], most_frames: int) -> Block:
+    """Pop up to `most_frames` frames of one kind as one block, which may end within what came."""
+    first = pending[0]
+    parts: list[Block] = []
+    left = most_frames
+    while left and pending and type(head := pending[0]) is type(first):
+        assert isinstance(head, Audio | Tokens), f"{head} is no frame"
+        if len(head.levels) <= left:
+            pending.popleft()
+        else:
+            pending[0], head = head.part(left, None), head.part(0, left)
+        parts.append(head)
+        left -= len(head.levels)
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def drop_frames(pending: deque[Work]) -> None:
+    """Forget the frames that wait. Marks stay: whoever set them waits for them."""
+    marks = [work for work in pending if isinstance(work, Mark | Reset)]
+    pending.clear()
+    pending.extend(marks)
+
+
+def _joined(parts: list[Block]) -> Block:
+    levels = np.concatenate([part.levels for part in parts])
+    audio = [part.frames for part in parts if isinstance(part, Audio)]
+    if audio:
+        return Audio(np.concatenate(audio), levels, parts[0].arrived_s)
+    codes = [part.codes for part in parts if isinstance(part, Tokens)]
+    return Tokens(np.concatenate(codes), levels, parts[0].arrived_s)

@@ -1,13 +1,10 @@
-"""File work through the engine: slices in, outcomes out, only a few of them under way."""
+"""File work through the engine: blocks in, outcomes out, only a few slices of it under way."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
-import numpy as np
-
-from grove.codec.arrays import F32, I64, U16
 from grove.server.engine.engine import Engine
-from grove.server.engine.work import Audio, Failed, Outcome, Stepped, Tokens
+from grove.server.engine.work import Block, Failed, Outcome, Stepped
 from grove.server.models import Model
 
 _SLICES_UNDER_WAY = 3
@@ -26,13 +23,15 @@ class BulkStream:
             deliver=self._outcomes.put_nowait,
         )
 
-    async def run(self, works: AsyncIterator[Audio | Tokens]) -> AsyncIterator[Stepped]:
-        """Yield what the engine makes of `works`, in order."""
+    async def run(self, blocks: AsyncIterator[Block]) -> AsyncIterator[Stepped]:
+        """Yield what the engine makes of `blocks`, in order."""
         under_way = 0
         try:
-            async for work in works:
-                self._engine.submit(self._stream, [work])
-                under_way += len(work.levels)
+            async for block in blocks:
+                if len(block.levels) == 0:
+                    continue
+                self._engine.submit(self._stream, [block])
+                under_way += len(block.levels)
                 while under_way >= _SLICES_UNDER_WAY * self._engine.slice_frames:
                     stepped = await self._next()
                     under_way -= len(stepped.levels)
@@ -54,23 +53,3 @@ class BulkStream:
 
 class EngineError(Exception):
     """A fault of ours, not of the data."""
-
-
-def audio_slices(frames: F32, levels: int, slice_frames: int, now_s: float) -> list[Audio]:
-    """Return frames [k, hop] as work of at most `slice_frames` each."""
-    return [
-        Audio(part.reshape(-1), np.full(len(part), levels, np.int64), now_s)
-        for part in _slices(frames, slice_frames)
-    ]
-
-
-def token_slices(codes: U16, levels: I64, slice_frames: int, now_s: float) -> list[Tokens]:
-    """Return codes [T, K] with levels [T] as work of at most `slice_frames` each."""
-    return [
-        Tokens(codes[start : start + slice_frames], levels[start : start + slice_frames], now_s)
-        for start in range(0, len(codes), slice_frames)
-    ]
-
-
-def _slices(frames: F32, size: int) -> list[F32]:
-    return [frames[start : start + size] for start in range(0, len(frames), size)]

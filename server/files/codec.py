@@ -9,11 +9,10 @@ import numpy as np
 from grove.codec.arrays import F32
 from grove.codec.config import CodecSpec
 from grove.codec.resample import resampled_samples
-from grove.codec.stream import FrameFeed
+from grove.codec.stream import FrameFeed, SampleDrain
 from grove.server.engine.engine import Engine
-from grove.server.engine.outlet import Outlet
 from grove.server.engine.work import Audio, Stepped, Tokens
-from grove.server.files.bulk import BulkStream, audio_slices, token_slices
+from grove.server.files.bulk import BulkStream
 from grove.server.files.decoders import DecodedFile
 from grove.server.files.token_files import TokenFile, TokenSegment
 from grove.server.models import Model
@@ -49,13 +48,14 @@ class FileCodec:
     ) -> AsyncIterator[F32]:
         """Yield the samples of a file after coding, at `sample_rate_hz`."""
         feed = FrameFeed(self.model.spec)
-        outlet = Outlet(self.model.spec, sample_rate_hz)
+        drain = SampleDrain(self.model.spec, sample_rate_hz)
         stream = BulkStream(self.engine, self.model, to_audio=True)
-        async for stepped in stream.run(self._audio(decoded, feed, levels, outlet)):
+        async for stepped in stream.run(self._audio(decoded, feed, levels, drain)):
             assert stepped.pcm is not None
             self._count(stepped)
-            yield outlet.push(stepped.pcm)
-        yield outlet.finish(transcoded_samples(decoded, self.model.spec, sample_rate_hz))
+            yield drain.push(stepped.pcm[None])[:, 0]
+        promised = transcoded_samples(decoded, self.model.spec, sample_rate_hz)
+        yield drain.finish(promised)[:, 0]
 
     async def decode(self, tokens: TokenFile, sample_rate_hz: int) -> AsyncIterator[F32]:
         """Yield the samples of a token file, segment after segment."""
@@ -65,44 +65,39 @@ class FileCodec:
 
     async def _segment(self, segment: TokenSegment, sample_rate_hz: int) -> AsyncIterator[F32]:
         """Yield just the samples that the segment promises, as far as it does."""
-        spec, promised = self.model.spec, None
-        outlet = Outlet(spec, sample_rate_hz, segment.skip_samples)
-        if segment.sample_count is not None:
-            outlet.end_at(segment.sample_count)
-            promised = resampled_samples(segment.sample_count, spec.sample_rate_hz, sample_rate_hz)
-        sent = 0
+        drain = SampleDrain(
+            self.model.spec,
+            sample_rate_hz,
+            skip_samples=segment.skip_samples,
+            end=segment.sample_count,
+        )
         stream = BulkStream(self.engine, self.model, to_audio=True)
         async for stepped in stream.run(self._tokens(segment)):
             assert stepped.pcm is not None
             self._count(stepped)
-            samples = outlet.push(stepped.pcm)
-            sent += len(samples)
-            yield samples
-        tail = outlet.finish(promised)
-        # Counts of joined, cut and damaged files may ask for more than their frames yield.
-        missing = max(0, (promised or 0) - sent - len(tail))
-        yield np.concatenate((tail, np.zeros(missing, np.float32)))
+            yield drain.push(stepped.pcm[None])[:, 0]
+        yield drain.finish()[:, 0]
 
     def _count(self, stepped: Stepped) -> None:
         self.progress.seconds += len(stepped.levels) / self.model.spec.frame_rate_hz
 
     async def _audio(
-        self, decoded: DecodedFile, feed: FrameFeed, levels: int, outlet: Outlet | None = None
+        self, decoded: DecodedFile, feed: FrameFeed, levels: int, drain: SampleDrain | None = None
     ) -> AsyncIterator[Audio]:
-        size = self.engine.slice_frames
         async for block in decoded.blocks():
-            for work in audio_slices(feed.push(block), levels, size, time.monotonic()):
-                yield work
+            yield _audio(feed.push(block), levels)
         frames = feed.finish()
-        if outlet is not None:
-            outlet.end_at(feed.samples)
-        for work in audio_slices(frames, levels, size, time.monotonic()):
-            yield work
+        if drain is not None:
+            drain.end_at(feed.samples)
+        yield _audio(frames, levels)
 
     async def _tokens(self, segment: TokenSegment) -> AsyncIterator[Tokens]:
         async for codes, levels in segment.blocks:
-            for work in token_slices(codes, levels, self.engine.slice_frames, time.monotonic()):
-                yield work
+            yield Tokens(codes, levels, time.monotonic())
+
+
+def _audio(frames: F32, levels: int) -> Audio:
+    return Audio(frames, np.full(len(frames), levels, np.int64), time.monotonic())
 
 
 def transcoded_samples(decoded: DecodedFile, spec: CodecSpec, sample_rate_hz: int) -> int | None:

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from contextlib import suppress
+from enum import Enum
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from grove.server.live.line import EXTENSION, Line
 from grove.server.live.streams import Stream, StreamRegistry
-from grove.server.protocol import CLOSE_DONE, SessionError
+from grove.server.protocol import CLOSE_DONE, ErrorCode, SessionError
 
 _log = structlog.get_logger("connection")
 _ECHO_SECONDS = 10.0
@@ -22,22 +23,48 @@ def line_of(socket: WebSocket) -> Line | None:
     return line
 
 
+class State(Enum):
+    """What a connection is at. It only ever moves on; the last two are ends."""
+
+    CARRYING = "carrying"
+    """Messages go both ways."""
+    SAID_ALL = "said_all"
+    """Nothing more is sent: the session's close frame has left, or the line took no more."""
+    REPLACED = "replaced"
+    """Another connection carries the session; what still comes in is not read."""
+    LEFT = "left"
+    """The client has hung up; the session waits for another connection."""
+
+
 class SocketConnection:
-    """Moves messages between a WebSocket and a stream until either ends."""
+    """Moves messages between a WebSocket and a stream until either ends.
+
+    Its state is its own: a stream asks it to wake up or to give way, and is told when it has left.
+    """
 
     def __init__(self, socket: WebSocket, stream: Stream) -> None:
         self._socket = socket
         self._stream = stream
         self._line = line_of(socket)
+        self._state = State.CARRYING
         self._awake = asyncio.Event()
+        self._room = asyncio.Event()
         self._close_code = 1005
-        self._is_deaf = False
-        self._replaced_by: SessionError | None = None
-        self.blocked_since_s: float | None = None
+        self._blocked_since_s: float | None = None
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def blocked_since_s(self) -> float | None:
+        """When the message that the client does not read was handed to the line."""
+        return self._blocked_since_s
 
     def wake(self) -> None:
+        """Look again at what is to be sent, and whether there is room for more."""
         self._awake.set()
-        self._stream.room.set()
+        self._room.set()
 
     def cut(self, error: SessionError) -> None:
         """Close a line that takes no more output."""
@@ -46,9 +73,9 @@ class SocketConnection:
             self._line.close_now(error.close_code, error.code.value)
         self.wake()
 
-    def replace(self, error: SessionError) -> None:
-        """End this connection, but not the session."""
-        self._replaced_by = error
+    def give_way(self) -> None:
+        """End this connection, but not the session: another one carries it."""
+        self._state = State.REPLACED
         self.wake()
 
     async def run(self) -> None:
@@ -57,11 +84,11 @@ class SocketConnection:
         try:
             await self._read()
         finally:
-            if self._stream.connection is self:
-                self._stream.connection = None
-                self._stream.detached_s = time.monotonic()
+            if self._state is not State.REPLACED:
+                self._state = State.LEFT
+                self._stream.detach()
             self._awake.set()
-            if not writer.done() and self.blocked_since_s is not None:
+            if not writer.done() and self._blocked_since_s is not None:
                 writer.cancel()
             with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await writer
@@ -69,7 +96,7 @@ class SocketConnection:
     async def end(self, registry: StreamRegistry) -> None:
         """Keep the session for a resume, unless it is over."""
         stream = self._stream
-        if self._replaced_by is not None or stream.connection is not None:
+        if self._state is State.REPLACED or stream.is_carried:
             return
         session = stream.session
         if session.close_code is not None:
@@ -96,55 +123,53 @@ class SocketConnection:
             if event["type"] == "websocket.disconnect":
                 self._close_code = event.get("code") or 1005
                 return
-            if self._replaced_by is not None:
+            if self._state is State.REPLACED:
                 continue
             data = event.get("bytes")
             stream.receive(event["text"] if data is None else data)
             while stream.is_full and not self._is_over():
-                stream.room.clear()
-                await stream.room.wait()
+                self._room.clear()
+                await self._room.wait()
 
     async def _write(self) -> None:
         try:
             await self._write_all()
         finally:
+            if self._state is State.CARRYING:
+                self._state = State.SAID_ALL
             # The reader may be waiting for output to leave.
-            self._is_deaf = True
-            self._stream.room.set()
+            self._room.set()
 
     async def _write_all(self) -> None:
         outbox = self._stream.session.outbox
         while not self._is_over():
-            while outbox and self._replaced_by is None:
-                self.blocked_since_s = time.monotonic()
+            while outbox and self._state is not State.REPLACED:
+                self._blocked_since_s = time.monotonic()
                 message = outbox.pop()
                 if isinstance(message, str):
                     await self._socket.send({"type": "websocket.send", "text": message})
                 else:
                     await self._socket.send({"type": "websocket.send", "bytes": message})
-            self.blocked_since_s = None
+            self._blocked_since_s = None
             if self._is_over():
                 break
-            self._stream.room.set()
+            self._room.set()
             self._awake.clear()
             await self._awake.wait()
         await self._close()
 
     def _is_over(self) -> bool:
-        return (
-            self._is_deaf
-            or self._replaced_by is not None
-            or self._stream.connection is not self
-            or (self._stream.session.close_code is not None and not self._stream.session.outbox)
-        )
+        session = self._stream.session
+        has_said_all = session.close_code is not None and not session.outbox
+        return self._state is not State.CARRYING or has_said_all
 
     async def _close(self) -> None:
-        if self._replaced_by is not None:
-            code = self._replaced_by.close_code
-            reason = self._replaced_by.code.value
-        elif self._stream.connection is self:
-            code, reason = self._stream.session.close_code, ""
-        else:
-            return  # the client has left
+        match self._state:
+            case State.REPLACED:
+                code, reason = ErrorCode.REPLACED.close_code, ErrorCode.REPLACED.value
+            case State.CARRYING:
+                code, reason = self._stream.session.close_code, ""
+            case State.SAID_ALL | State.LEFT:
+                return
         assert code is not None
         await self._socket.close(code, reason)

@@ -11,8 +11,7 @@ from grove.codec.arrays import F32, U16
 from grove.codec.config import CodecSpec
 from grove.codec.errors import StreamError
 from grove.codec.sound.pcm import SAMPLE_BYTES, decode_pcm
-from grove.codec.stream import FrameFeed
-from grove.server.engine.outlet import Outlet
+from grove.codec.stream import FrameFeed, SampleDrain
 from grove.server.engine.work import Audio, Failed, Mark, Outcome, Reset, Stepped, Tokens, Work
 from grove.server.live.outbox import Outbox
 from grove.server.live.outflow import Outflow
@@ -92,7 +91,7 @@ class Session:
         self._spec = spec
         self._pcm = PCM_ENCODINGS[settings.encoding]
         self._feed = FrameFeed(spec, settings.sample_rate_hz)
-        self._outlet = Outlet(spec, settings.sample_rate_hz)
+        self._drain = SampleDrain(spec, settings.sample_rate_hz)
         self._outflow = Outflow(
             spec,
             self._pcm,
@@ -100,13 +99,12 @@ class Session:
             is_json=settings.is_json,
             frames_per_packet=settings.frames_per_packet,
         )
-        self._levels = np.full(1, settings.levels, np.int64)
+        self._levels = settings.levels
         self._remainder = b""
         self._work: list[Work] = []
         self._flushes: deque[tuple[str | None, int]] = deque()
         self._clears: deque[int] = deque()
         self._frames_in = 0
-        self._fed_frames = 0
         self._frames_dropped = 0
         self._source_samples = 0
         self._sha256 = hashlib.sha256()
@@ -209,7 +207,7 @@ class Session:
             case SetLevels():
                 self._set_levels(message.levels)
             case Flush():
-                self._flushes.append((message.id, self._pending_samples()))
+                self._flushes.append((message.id, self._feed.pending_samples))
                 self._work.append(Mark(_FLUSH, now_s))
             case Finalize():
                 self._finalize(now_s)
@@ -260,9 +258,10 @@ class Session:
         self._submit_audio(frames, now_s)
 
     def _submit_audio(self, frames: F32, now_s: float) -> None:
-        self._frames_in += len(frames)
-        self._fed_frames += len(frames)
-        self._work.extend(Audio(frame, self._levels, now_s) for frame in frames)
+        if len(frames):
+            self._frames_in += len(frames)
+            levels = np.full(len(frames), self._levels, np.int64)
+            self._work.append(Audio(frames, levels, now_s))
 
     def _receive_tokens(
         self, header: PacketHeader, payload: bytes | memoryview, now_s: float
@@ -273,9 +272,9 @@ class Session:
 
     def _submit_tokens(self, codes: U16, levels: int, now_s: float) -> None:
         self._pace(len(codes) / self._spec.frame_rate_hz, now_s)
-        self._frames_in += len(codes)
-        per_frame = np.full(1, levels, np.int64)
-        self._work.extend(Tokens(frame[None], per_frame, now_s) for frame in codes)
+        if len(codes):
+            self._frames_in += len(codes)
+            self._work.append(Tokens(codes, np.full(len(codes), levels, np.int64), now_s))
 
     def _lose(self, message: Lost, now_s: float) -> None:
         if self.settings.mode != "decode":
@@ -292,7 +291,7 @@ class Session:
             raise SessionError(
                 ErrorCode.BAD_LEVELS, f"levels are {levels}, expected 1 to {self._spec.levels}"
             )
-        self._levels = np.full(1, levels, np.int64)
+        self._levels = levels
         self.send(LevelsChanged(levels, self._frames_in - self._frames_dropped))
 
     def _finalize(self, now_s: float) -> None:
@@ -305,19 +304,15 @@ class Session:
     def _cut_the_end(self) -> None:
         """Once the input's length is known, and no older input is under way, let no padding out."""
         if self._is_finalizing and not self._clears and self.settings.mode == "transcode":
-            self._outlet.end_at(self._feed.samples)
+            self._drain.end_at(self._feed.samples)
 
     def _clear(self, now_s: float) -> None:
         self._feed = FrameFeed(self._spec, self.settings.sample_rate_hz)
-        self._fed_frames = 0
         self._remainder = b""
         # Frames not even handed to the engine go too; marks have waiting clients.
         self._work = [work for work in self._work if isinstance(work, Mark | Reset)]
         self._clears.append(self._frames_in)
         self._work.append(Reset(now_s))
-
-    def _pending_samples(self) -> int:
-        return max(0, self._feed.samples - self._fed_frames * self._spec.hop_samples)
 
     def _pace(self, seconds: float, now_s: float) -> None:
         warning = self.pacing.advance(seconds, now_s)
@@ -354,7 +349,7 @@ class Session:
             case Reset():
                 self._outflow.flush()
                 self._frames_dropped = self._clears.popleft() - self.frames_out
-                self._outlet = Outlet(self._spec, self.settings.sample_rate_hz)
+                self._drain = SampleDrain(self._spec, self.settings.sample_rate_hz)
                 self._cut_the_end()
                 self.send(Cleared(self.frames_out))
             case Failed():
@@ -369,13 +364,13 @@ class Session:
                 self._outflow.add_codes(codes, levels)
             self.frames_out += stop - start
         if stepped.pcm is not None:
-            self._outflow.add_audio(self._outlet.push(stepped.pcm))
+            self._outflow.add_audio(self._drain.push(stepped.pcm[None])[:, 0])
         self._outflow.step(len(stepped.levels))
 
     def _on_finalized(self) -> None:
         if self.settings.mode != "encode":
             transcoded = self._feed.samples_in if self.settings.mode == "transcode" else None
-            self._outflow.add_audio(self._outlet.finish(transcoded))
+            self._outflow.add_audio(self._drain.finish(transcoded)[:, 0])
         self._outflow.flush()
         decoded = self.settings.mode == "decode"
         samples = self._outflow.samples_out if decoded else self._source_samples

@@ -35,9 +35,10 @@ def worker_name(pid: int) -> str:
 class Connection(Protocol):
     """What carries a session for now."""
 
-    blocked_since_s: float | None
-
+    @property
+    def blocked_since_s(self) -> float | None: ...
     def wake(self) -> None: ...
+    def give_way(self) -> None: ...
     def cut(self, error: SessionError) -> None: ...
 
 
@@ -61,12 +62,11 @@ class Stream:
         self.model = model
         self.caller = caller
         self.session = Session(settings, model.spec, limits, now_s, self._count_error)
-        self.connection: Connection | None = None
         self.detached_s = now_s
         self.has_slot = True
-        self.room = asyncio.Event()
         self.received_bytes = self.settled_bytes = 0
         self.settled_s = 0.0
+        self._connection: Connection | None = None
         self._limits = limits
         self._engine = engine
         self._metrics = metrics
@@ -78,6 +78,22 @@ class Stream:
             to_audio=settings.mode != "encode",
             deliver=self._on_outcome,
         )
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether a connection carries the session now."""
+        return self._connection is not None
+
+    def attach(self, connection: Connection) -> None:
+        """Let a connection carry the session; the one that does so now gives way."""
+        if self._connection is not None:
+            self._connection.give_way()
+        self._connection = connection
+
+    def detach(self) -> None:
+        """Be told that the connection has left."""
+        self._connection = None
+        self.detached_s = time.monotonic()
 
     @property
     def is_full(self) -> bool:
@@ -105,12 +121,12 @@ class Stream:
         self.wake()
 
     def wake(self) -> None:
-        if self.connection is not None:
-            self.connection.wake()
+        if self._connection is not None:
+            self._connection.wake()
 
     def watch(self, now_s: float) -> None:
         """Look at the clocks of a session that has a connection."""
-        connection, session = self.connection, self.session
+        connection, session = self._connection, self.session
         if connection is None or session.close_code is not None:
             return
         if error := session.pacing.overrun(now_s):
@@ -143,8 +159,6 @@ class Stream:
         self.session.on_outcome(outcome)
         if isinstance(outcome, Stepped) and self._is_live:
             self._metrics.latency.observe(time.monotonic() - outcome.arrived_s)
-        if not self.is_full:
-            self.room.set()
         self.wake()
 
 
@@ -205,7 +219,7 @@ class StreamRegistry:
             raise SessionError(
                 ErrorCode.RESUME_FAILED, "the resume token is unknown, or its session is over"
             )
-        if stream.connection is None:
+        if not stream.is_carried:
             stream.session.pacing.resume(time.monotonic() - stream.detached_s)
         self._metrics.resumed.inc()
         return stream
@@ -248,7 +262,7 @@ class StreamRegistry:
             self.release(stream)
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
-                while any(stream.connection for stream in self._streams.values()):
+                while any(stream.is_carried for stream in self._streams.values()):
                     await asyncio.sleep(0.02)
 
     @asynccontextmanager
@@ -273,5 +287,5 @@ class StreamRegistry:
                 except Exception:  # one session's fault must not stop all clocks
                     _log.exception("watch_failed", session=stream.id)
                 expired = now_s - stream.detached_s > self._settings.resume_seconds
-                if stream.connection is None and expired:
+                if not stream.is_carried and expired:
                     self.forget(stream)

@@ -182,7 +182,7 @@ def _view(spec: CodecSpec, is_default: bool) -> ModelView:
         sample_rate_hz=spec.sample_rate_hz,
         hop_samples=spec.hop_samples,
         frame_rate_hz=spec.frame_rate_hz,
-        delay_ms=1000 * (spec.hop_samples + spec.delay_samples) / spec.sample_rate_hz,
+        delay_ms=spec.latency_ms,
         levels=spec.levels,
         code_sizes=spec.code_sizes,
         codes_per_level=spec.codes_per_level,

@@ -92,7 +92,7 @@ async def stream(socket: WebSocket) -> None:
             opened = service.streams.open(model, settings, caller)
             opened.session.send(_created(service, opened))
             connection = SocketConnection(socket, opened)
-            opened.connection = connection
+            opened.attach(connection)
     except SessionError as error:
         await _refuse(service, socket, error)
         return
@@ -105,6 +105,7 @@ async def stream(socket: WebSocket) -> None:
         _log.info(
             "session_left",
             session=opened.id,
+            connection=connection.state.value,
             close_code=opened.session.close_code,
             frames=opened.session.frames_out,
         )
@@ -182,12 +183,8 @@ def _resume(
             ErrorCode.RESUME_FAILED, "the session was opened with the other subprotocol"
         )
     session.outbox.rewind(query.received)
-    if isinstance(resumed.connection, SocketConnection):
-        resumed.connection.replace(
-            SessionError(ErrorCode.REPLACED, "another connection resumed this session")
-        )
     connection = SocketConnection(socket, resumed)
-    resumed.connection = connection
+    resumed.attach(connection)
     session.outbox.put_first(
         encode_message(
             SessionResumed(resumed.id, session.next_sequence, session.outbox.next_sequence)
@@ -208,7 +205,6 @@ async def _refuse(service: Service, socket: WebSocket, error: SessionError) -> N
 
 def _created(service: Service, opened: Stream) -> SessionCreated:
     settings, spec, limits = opened.session.settings, opened.model.spec, service.settings
-    frame_ms = 1000 / spec.frame_rate_hz
     return SessionCreated(
         session_id=opened.id,
         mode=settings.mode,
@@ -229,7 +225,7 @@ def _created(service: Service, opened: Stream) -> SessionCreated:
             spec.codes_per_level,
         ),
         delay=Delay(
-            algorithmic_ms=frame_ms + 1000 * spec.delay_samples / spec.sample_rate_hz,
+            algorithmic_ms=spec.latency_ms,
             resampler_ms=resampler_delay_ms(settings.sample_rate_hz, spec.sample_rate_hz),
         ),
         limits=SessionLimits(

@@ -124,7 +124,7 @@ def check_books(codes: U16, spec: CodecSpec) -> None:
 
 
 def _check_samples(samples: int | None, frames: int, spec: CodecSpec) -> None:
-    decodable = max(0, frames * spec.hop_samples - spec.delay_samples)
+    decodable = spec.decodable_samples(frames)
     if samples is not None and not 0 <= samples <= decodable:
         raise BitstreamError(f"samples is {samples}, {frames} frames hold 0 to {decodable}")
 

@@ -4,11 +4,11 @@ import torch
 from training_cases import TINY, ToneBatches, tiny_recipe
 
 from grove.codec.config import GrvqConfig, RvqConfig
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.training.linear_path import dealt, start_linear_path
 
 
-def unquantized_error(codec: Codec, pcm: torch.Tensor) -> float:
+def unquantized_error(codec: CodecNetwork, pcm: torch.Tensor) -> float:
     codec.eval()
     everything = torch.ones(len(pcm), dtype=torch.bool)
     with torch.no_grad():
@@ -19,7 +19,7 @@ def unquantized_error(codec: Codec, pcm: torch.Tensor) -> float:
 def test_principal_axes_keep_most_of_the_signal_from_the_start() -> None:
     torch.manual_seed(0)
     recipe = tiny_recipe(codec={**TINY["codec"], "latent": 64})
-    codec = Codec(recipe.codec)
+    codec = CodecNetwork(recipe.codec)
     crops = [torch.from_numpy(ToneBatches(recipe).batch(n)) for n in range(8)]
     before = unquantized_error(codec, crops[0])
     assert start_linear_path(codec, crops)
@@ -35,5 +35,5 @@ def test_axes_are_dealt_out_in_turn_to_the_groups() -> None:
 def test_a_codec_without_a_linear_path_is_left_alone() -> None:
     recipe = tiny_recipe()
     stft = recipe.codec.model_dump() | {"frontend": {"kind": "stft"}}
-    codec = Codec(type(recipe.codec).model_validate(stft))
+    codec = CodecNetwork(type(recipe.codec).model_validate(stft))
     assert not start_linear_path(codec, [])

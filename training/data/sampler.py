@@ -126,9 +126,11 @@ class CropDrawer:
 
 
 class BatchSource(Protocol):
-    """Anything that knows batch number n."""
+    """Where crops come from: a pure function of the step."""
 
-    def batch(self, step: int) -> F32: ...
+    def batch(self, step: int) -> F32:
+        """Return crops [B, N]."""
+        ...
 
 
 class BatchSampler:

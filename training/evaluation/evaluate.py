@@ -7,14 +7,16 @@ import numpy as np
 from pydantic import Field
 
 from grove.codec.arrays import U16
+from grove.codec.books import BookUse, book_use, histograms
 from grove.codec.bundle import load_bundle
 from grove.codec.config import CodecSpec, Frozen
 from grove.codec.errors import ConfigError
 from grove.codec.runtime import Codec
+from grove.codec.stream import FrameCodec
 from grove.training.evaluation.clips import Clip, find_clips
-from grove.training.evaluation.file_coding import SteppedCodec, decode_clip, encode_clip
+from grove.training.evaluation.file_coding import decode_clip, encode_clip
 from grove.training.evaluation.jobs import DecodedJob, Job, run_jobs
-from grove.training.evaluation.metrics import METRICS_VERSION, BookUse, book_use
+from grove.training.evaluation.metrics import METRICS_VERSION
 from grove.training.evaluation.packet_loss import Concealment, losses_of
 from grove.training.evaluation.peer_scores import PeerCache, jobs_of
 from grove.training.evaluation.peers import DEFAULT_PEERS, Peer, missing_programs
@@ -61,7 +63,7 @@ def run_evaluation(
 
 
 def evaluate(
-    codec: SteppedCodec | None,
+    codec: FrameCodec | None,
     clips: Sequence[Clip],
     settings: Settings,
     cache: PeerCache,
@@ -89,7 +91,7 @@ def evaluate(
 
 
 def exemplars(
-    codec: SteppedCodec | None, clips: Sequence[Clip], settings: Settings
+    codec: FrameCodec | None, clips: Sequence[Clip], settings: Settings
 ) -> tuple[Exemplar, ...]:
     """Return the first clips of each kind, as they were and decoded at every level."""
     if codec is None:
@@ -100,7 +102,7 @@ def exemplars(
     return tuple(_exemplar(codec, clip, _levels(codec.spec, settings)) for clip in chosen)
 
 
-def _exemplar(codec: SteppedCodec, clip: Clip, levels: Sequence[int]) -> Exemplar:
+def _exemplar(codec: FrameCodec, clip: Clip, levels: Sequence[int]) -> Exemplar:
     samples = clip.read()
     codes = encode_clip(codec, samples)
     decoded = tuple(decode_clip(codec, codes, level, len(samples)) for level in levels)
@@ -118,7 +120,7 @@ def _levels(spec: CodecSpec, settings: Settings) -> tuple[int, ...]:
 
 
 def _all_jobs(
-    codec: SteppedCodec | None,
+    codec: FrameCodec | None,
     codes: dict[str, U16],
     clips: Sequence[Clip],
     settings: Settings,
@@ -132,7 +134,7 @@ def _all_jobs(
 
 
 def _codec_jobs(
-    codec: SteppedCodec, codes: U16, clip: Clip, settings: Settings
+    codec: FrameCodec, codes: U16, clip: Clip, settings: Settings
 ) -> Iterator[DecodedJob]:
     reference = clip.read()
     spec = codec.spec
@@ -177,4 +179,4 @@ def _absent(peers: Sequence[Peer]) -> tuple[AbsentPeer, ...]:
 
 
 def _use_of_books(spec: CodecSpec, codes: list[U16]) -> tuple[BookUse, ...]:
-    return book_use(np.concatenate(codes), spec.code_sizes)
+    return book_use(histograms(np.concatenate(codes), spec.code_sizes))

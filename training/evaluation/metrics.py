@@ -284,38 +284,3 @@ def stft_magnitudes(signal: F32, window_samples: int, hop_samples: int) -> NDArr
 def mel_bank() -> NDArray[np.float64]:
     """Return the triangles of the log-mel distance [bins, bands]."""
     return slaney_bank(SCORING_RATE_HZ, LOG_MEL_WINDOW_SAMPLES, LOG_MEL_BANDS)
-
-
-# --- codebooks --------------------------------------------------------------------------
-
-
-class BookUse(Frozen):
-    """How a book's codes were used over `frames` frames; a normalised entropy of 1 is even use."""
-
-    book: int
-    size: int
-    frames: int
-    used: int
-    entropy: float
-
-    @property
-    def dead(self) -> int:
-        return self.size - self.used
-
-
-def book_use(codes: NDArray[np.uint16], code_sizes: tuple[int, ...]) -> tuple[BookUse, ...]:
-    """Return the use of every book in frames of codes [T, K] that carry all levels."""
-    return tuple(
-        _use_of(book, np.bincount(codes[:, book], minlength=size))
-        for book, size in enumerate(code_sizes)
-    )
-
-
-def _use_of(book: int, counts: NDArray[np.intp]) -> BookUse:
-    frames = int(counts.sum())
-    shares = counts[counts > 0] / max(frames, 1)
-    entropy = float(-(shares * np.log(shares)).sum() / np.log(len(counts)))
-    # -0.0 for a book with one code in use reads badly in a table.
-    return BookUse(
-        book=book, size=len(counts), frames=frames, used=len(shares), entropy=max(entropy, 0.0)
-    )

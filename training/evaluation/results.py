@@ -5,8 +5,9 @@ from typing import Literal
 
 import numpy as np
 
+from grove.codec.books import BookUse
 from grove.codec.config import CodecSpec, Frozen
-from grove.training.evaluation.metrics import BandError, BookUse, Kind, Scores
+from grove.training.evaluation.metrics import BandError, Kind, Scores
 from grove.training.evaluation.packet_loss import Concealment
 
 WIDE_SOURCE_HZ = 24_000

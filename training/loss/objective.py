@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from grove.codec.model.codec import Codec, CodecOutput
+from grove.codec.model.codec import CodecNetwork, CodecOutput
 from grove.codec.model.subframes import SubframeHead
 from grove.training.config import (
     AdversarialStage,
@@ -53,7 +53,7 @@ def adversary_of(stage: StageConfig) -> AdversaryConfig | None:
 class Objective(nn.Module):
     """Lives as long as its stage; its optimizers and adversary are part of a checkpoint."""
 
-    def __init__(self, codec: Codec, stage: StageConfig) -> None:
+    def __init__(self, codec: CodecNetwork, stage: StageConfig) -> None:
         super().__init__()
         self.stage = stage
         rate_hz = codec.config.sample_rate_hz
@@ -109,7 +109,7 @@ def _texture(output: CodecOutput, follow: Tensor) -> tuple[Tensor, Tensor]:
     return output.pcm - held, output.twin - held
 
 
-def freeze_tokens(codec: Codec, stage: StageConfig) -> None:
+def freeze_tokens(codec: CodecNetwork, stage: StageConfig) -> None:
     """Stop whatever tokens depend on from learning, where the stage says so."""
     refining = isinstance(stage, RefineStage)
     codec.encoder.requires_grad_(not refining)
@@ -118,7 +118,7 @@ def freeze_tokens(codec: Codec, stage: StageConfig) -> None:
 
 
 @torch.no_grad()
-def start_books(codec: Codec, batches: list[Tensor]) -> None:
+def start_books(codec: CodecNetwork, batches: list[Tensor]) -> None:
     """Run k-means on the latents of many crops at once, one level after the other."""
     latents = []
     for pcm in batches:

@@ -18,7 +18,6 @@ def model_card(manifest: Manifest, recipe: Recipe, sources: Sequence[Source] = (
     """Return the card's Markdown; the evaluation table is put in at its mark later."""
     spec, cost = manifest.spec, manifest.cost
     rates = ", ".join(f"{spec.bitrate_bps(level) / 1000:g}" for level in range(1, spec.levels + 1))
-    latency_ms = (spec.hop_samples + spec.delay_samples) / spec.sample_rate_hz * 1000
     encoder_mmac, decoder_mmac = (
         macs / 1e6 for macs in (cost.encoder_macs_per_second, cost.decoder_macs_per_second)
     )
@@ -39,7 +38,7 @@ def model_card(manifest: Manifest, recipe: Recipe, sources: Sequence[Source] = (
 | frames | {spec.frame_rate_hz:g} a second, {spec.hop_samples} samples each |
 | levels | {spec.levels}: {rates} kbps, nested in one stream |
 | codes a frame | {len(spec.code_sizes)}, sizes {min(spec.code_sizes)} to {max(spec.code_sizes)} |
-| algorithmic delay | {latency_ms:g} ms ({spec.hop_samples} + {spec.delay_samples} samples) |
+| algorithmic delay | {spec.latency_ms:g} ms ({spec.hop_samples} + {spec.delay_samples} samples) |
 | cost | {costs} million multiply-adds per second of audio |
 | parameters | {parameters} million, books in both |
 | model sha256 | `{spec.model_sha256}` |

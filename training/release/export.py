@@ -27,11 +27,11 @@ from grove.codec.bundle import (
 from grove.codec.channels import down_mix
 from grove.codec.config import CodecSpec
 from grove.codec.errors import BundleError, ConfigError
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.cost import count_cost
 from grove.codec.model.quantizers.book import TableBook, half_norms
 from grove.codec.resample import resample
-from grove.codec.runtime import Codec as Runtime
+from grove.codec.runtime import Codec
 from grove.codec.sound.source import open_audio
 from grove.codec.stream import decode, encode
 from grove.training.checkpoint import load_checkpoint
@@ -98,12 +98,12 @@ def export(options: ExportOptions) -> Proof:
     return proof
 
 
-def frozen_codec(recipe: Recipe, weights: dict[str, Tensor]) -> Codec:
+def frozen_codec(recipe: Recipe, weights: dict[str, Tensor]) -> CodecNetwork:
     """Return the codec as it will be served: books folded, matrices rounded to float16.
 
     The rounded model is the model: tokens are defined by what the bundle holds.
     """
-    codec = Codec(recipe.codec)
+    codec = CodecNetwork(recipe.codec)
     codec.load_state_dict(weights)
     codec.eval()
     if not codec.quantizer.ready:
@@ -133,7 +133,7 @@ def _write(
     contents = {ENCODER: graphs.encoder, DECODER: graphs.decoder}
     _write_files(folder, manifest, contents)
     clip = read_clip(options.clips[0], recipe.codec.sample_rate_hz)
-    golden = golden_vectors(Runtime(load_bundle(folder)), clip)
+    golden = golden_vectors(Codec(load_bundle(folder)), clip)
     contents[GOLDEN] = golden
     _write_files(folder, manifest, contents)
     bundle = load_bundle(folder)
@@ -153,7 +153,7 @@ def _write_files(folder: Path, manifest: Manifest, contents: dict[str, bytes]) -
 
 
 def _manifest(
-    options: ExportOptions, recipe: Recipe, codec: Codec, graphs: Graphs, step: int
+    options: ExportOptions, recipe: Recipe, codec: CodecNetwork, graphs: Graphs, step: int
 ) -> Manifest:
     spec = CodecSpec(
         name=options.name,
@@ -184,7 +184,7 @@ def _manifest(
     )
 
 
-def _cost(codec: Codec) -> Cost:
+def _cost(codec: CodecNetwork) -> Cost:
     books = sum(
         book.values.numel() for book in codec.quantizer.modules() if isinstance(book, TableBook)
     )
@@ -197,7 +197,7 @@ def _cost(codec: Codec) -> Cost:
     )
 
 
-def golden_vectors(runtime: Runtime, clip: F32) -> bytes:
+def golden_vectors(runtime: Codec, clip: F32) -> bytes:
     """Return an .npz of pcm (int16), its codes, and what each level decodes to."""
     samples = round(_GOLDEN_SECONDS * runtime.spec.sample_rate_hz)
     loudest = int(np.argmax(np.convolve(np.abs(clip), np.ones(samples), "valid")))
@@ -211,9 +211,9 @@ def golden_vectors(runtime: Runtime, clip: F32) -> bytes:
     return buffer.getvalue()
 
 
-def prove(bundle: Bundle, codec: Codec, clips: list[F32]) -> Proof:
+def prove(bundle: Bundle, codec: CodecNetwork, clips: list[F32]) -> Proof:
     """Hold the bundle against torch, and its single steps against its whole-file pass."""
-    runtime = Runtime(bundle)
+    runtime = Codec(bundle)
     frames, equal, total, worst = 0, 0, 0, 0.0
     for clip in clips:
         padded = codec.pad(torch.from_numpy(clip)[None])
@@ -235,7 +235,7 @@ def prove(bundle: Bundle, codec: Codec, clips: list[F32]) -> Proof:
     return proof
 
 
-def _torch_pass(codec: Codec, padded: Tensor) -> tuple[I64, F32]:
+def _torch_pass(codec: CodecNetwork, padded: Tensor) -> tuple[I64, F32]:
     with torch.no_grad():
         zeros = padded.new_zeros(1, codec.encoder.state_size)
         codes = codec.quantizer.encode(codec.encoder(padded, zeros)[0])
@@ -245,7 +245,7 @@ def _torch_pass(codec: Codec, padded: Tensor) -> tuple[I64, F32]:
     return codes.numpy(), pcm.numpy()
 
 
-def _prove_steps(runtime: Runtime, padded: F32, whole: U16) -> None:
+def _prove_steps(runtime: Codec, padded: F32, whole: U16) -> None:
     hop, state = runtime.spec.hop_samples, runtime.encoder_state(1)
     for frame in range(whole.shape[1]):
         step, state = runtime.encode_step(padded[:, frame * hop : (frame + 1) * hop], state)

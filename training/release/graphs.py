@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -21,7 +21,7 @@ _HALF_FROM_ELEMENTS = 4096
 class EncoderStep(nn.Module):
     """pcm [B, T, hop], state [B, S] -> codes [B, T, K], state."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: CodecNetwork) -> None:
         super().__init__()
         self.encoder, self.quantizer = codec.encoder, codec.quantizer
 
@@ -33,7 +33,7 @@ class EncoderStep(nn.Module):
 class DecoderStep(nn.Module):
     """codes [B, T, K], levels [B, T], state [B, S] -> pcm [B, T, hop], state."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: CodecNetwork) -> None:
         super().__init__()
         self.decoder, self.quantizer, self.hop = codec.decoder, codec.quantizer, codec.hop
 
@@ -50,7 +50,7 @@ class Graphs(NamedTuple):
     decoder: bytes
 
 
-def build_graphs(codec: Codec) -> Graphs:
+def build_graphs(codec: CodecNetwork) -> Graphs:
     """Export a frozen codec in eval mode; weights that half precision holds are stored in it."""
     pcm = torch.randn(2, 3, codec.hop) * 0.1
     encoder_state = torch.zeros(2, codec.encoder.state_size)

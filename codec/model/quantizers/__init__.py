@@ -29,9 +29,8 @@ from grove.codec.model.quantizers.quantizer import Quantized, Quantizer
 from grove.codec.model.quantizers.residual import ResidualQuantizer
 from grove.codec.model.quantizers.scalar import EvenScalarQuantizer, FiniteScalarQuantizer
 from grove.codec.model.quantizers.sim import SimBook
-from grove.codec.model.quantizers.usage import BookUsage, book_statistics
 
-__all__ = ["BookUsage", "Quantized", "Quantizer", "book_statistics", "build_quantizer"]
+__all__ = ["Quantized", "Quantizer", "build_quantizer"]
 
 
 def build_quantizer(config: QuantizerConfig, dim: int) -> Quantizer:

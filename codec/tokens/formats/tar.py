@@ -17,6 +17,7 @@ from grove.codec.container.file import ContainerReader
 from grove.codec.container.header import ContainerHeader
 from grove.codec.container.writer import ContainerWriter
 from grove.codec.errors import BitstreamError
+from grove.codec.stream import widened
 from grove.codec.tokens.records import CodecCard, Row, RowMeta, TokensError
 
 
@@ -117,12 +118,10 @@ def _container(row: Row, card: CodecCard) -> bytes:
         source_channels=meta.channels or 1,
         tags={key: value[:512] for key, value in tags.items() if value.isprintable()},
     )
-    codes = np.zeros((len(row.codes), len(spec.code_sizes)), np.uint16)
-    codes[:, : card.books] = row.codes
     writer = ContainerWriter(out, header)
-    writer.write(codes, card.levels)
+    writer.write(widened(spec, row.codes), card.levels)
     # A part that does not begin its source decodes from silence, and so loses the delay again.
-    samples = min(meta.num_samples, max(0, len(codes) * spec.hop_samples - spec.delay_samples))
+    samples = min(meta.num_samples, spec.decodable_samples(len(row.codes)))
     source_samples = -(-samples * source_rate_hz // spec.sample_rate_hz)
     is_whole = samples == meta.num_samples
     exact = round(meta.duration_s * source_rate_hz)

@@ -22,9 +22,10 @@ from grove.codec.container.damage import DamageReason
 from grove.codec.container.edit import concat, lower_levels, trim
 from grove.codec.container.file import ContainerFile
 from grove.codec.container.header import ContainerHeader
-from grove.codec.container.segment_cut import SegmentCut
+from grove.codec.container.records import MAX_TAIL_FRAMES
 from grove.codec.container.writer import ContainerWriter
 from grove.codec.errors import BitstreamError, ModelMismatchError
+from grove.codec.stream import SampleDrain, Tail
 
 MEMORY_FRAMES = 3
 
@@ -50,18 +51,21 @@ class StandInDecoder:
 def audio_of(data: bytes) -> np.ndarray:
     """Return what a file sounds like, [N]."""
     file = ContainerFile(BytesIO(data))
-    spec, parts = file.header.codec, [np.zeros((1, 0))]
+    spec, parts = file.header.codec, [np.zeros((0, 1))]
+    tail = Tail(MAX_TAIL_FRAMES * spec.hop_samples)
     for event in file.events():
         match event:
             case SegmentStart():
-                decoder, cut = StandInDecoder(spec), SegmentCut(spec, event.skip_samples)
+                decoder = StandInDecoder(spec)
+                drain = SampleDrain(spec, skip_samples=event.skip_samples, end=tail)
             case Block():
-                parts.append(cut.push(decoder.decode(event)))
+                parts.append(drain.push(decoder.decode(event)))
             case SegmentEnd():
                 assert event.exact
-                parts.append(cut.finish(event.segment.sample_count))
+                drain.end_at(event.segment.sample_count)
+                parts.append(drain.finish())
     assert file.verify() == ()
-    audio = np.concatenate(parts, axis=1)[0]
+    audio = np.concatenate(parts)[:, 0]
     assert len(audio) == file.sample_count
     return audio
 

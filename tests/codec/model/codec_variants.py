@@ -17,7 +17,7 @@ from grove.codec.config import (
     SubframeConfig,
     TrunkConfig,
 )
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 
 HOP = 48
 MDCT = MdctFrontendConfig(overlap_samples=24)
@@ -67,10 +67,10 @@ VARIANTS: dict[str, CodecConfig] = {
 }
 
 
-def lived_in(config: CodecConfig) -> Codec:
+def lived_in(config: CodecConfig) -> CodecNetwork:
     """Return a codec as training leaves one: no zeros where it began with zeros, books filled."""
     torch.manual_seed(1)
-    codec = Codec(config).train()
+    codec = CodecNetwork(config).train()
     with torch.no_grad():
         for parameter in codec.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

@@ -17,7 +17,7 @@ from grove.codec.config import (
     MdctHeadConfig,
     StftConfig,
 )
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 
 DELAYS = {
     "mdct": 24,
@@ -40,11 +40,11 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def codec(name: str) -> Codec:
+def codec(name: str) -> CodecNetwork:
     return lived_in(VARIANTS[name])
 
 
-def encode(codec: Codec, pcm: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def encode(codec: CodecNetwork, pcm: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
     if state is None:
         state = torch.zeros(len(pcm), codec.encoder.state_size)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def encode(codec: Codec, pcm: Tensor, state: Tensor | None = None) -> tuple[Tens
 
 
 def decode(
-    codec: Codec, latent: Tensor, levels: Tensor, state: Tensor | None = None
+    codec: CodecNetwork, latent: Tensor, levels: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     if state is None:
         state = torch.zeros(len(latent), codec.decoder.state_size)
@@ -62,14 +62,14 @@ def decode(
         return pcm, state
 
 
-def every_level(codec: Codec, latent: Tensor) -> Tensor:
+def every_level(codec: CodecNetwork, latent: Tensor) -> Tensor:
     return torch.randint(
         codec.quantizer.levels + 1, latent.shape[:2], generator=torch.Generator().manual_seed(3)
     )
 
 
 @pytest.mark.parametrize("chunks", [(1,) * 20, (1, 2, 7, 10), (19, 1), (5, 1, 1, 13)])
-def test_any_chunking_gives_the_whole_pass(codec: Codec, chunks: tuple[int, ...]) -> None:
+def test_any_chunking_gives_the_whole_pass(codec: CodecNetwork, chunks: tuple[int, ...]) -> None:
     pcm = noise(1, batch=2, samples=20 * HOP)
     whole, whole_state = encode(codec, pcm)
     levels = every_level(codec, whole)
@@ -90,7 +90,7 @@ def test_any_chunking_gives_the_whole_pass(codec: Codec, chunks: tuple[int, ...]
     assert torch.allclose(decoder_state, sound_state, atol=1e-5)
 
 
-def test_batch_mates_do_not_mix(codec: Codec) -> None:
+def test_batch_mates_do_not_mix(codec: CodecNetwork) -> None:
     pcm = noise(2, batch=3, samples=6 * HOP)
     together, _ = encode(codec, pcm)
     alone = torch.cat([encode(codec, row[None])[0] for row in pcm])
@@ -101,7 +101,7 @@ def test_batch_mates_do_not_mix(codec: Codec) -> None:
     assert torch.allclose(heard, torch.cat(rows), atol=1e-5)
 
 
-def test_nothing_depends_on_later_frames(codec: Codec) -> None:
+def test_nothing_depends_on_later_frames(codec: CodecNetwork) -> None:
     now = 6
     pcm = noise(3, batch=1, samples=12 * HOP)
     other = pcm.clone()
@@ -114,7 +114,7 @@ def test_nothing_depends_on_later_frames(codec: Codec) -> None:
     assert not torch.allclose(heard[0][:, now * HOP :], heard[1][:, now * HOP :], atol=1e-4)
 
 
-def test_latency_is_the_hop_and_the_declared_delay(codec: Codec, name: str) -> None:
+def test_latency_is_the_hop_and_the_declared_delay(codec: CodecNetwork, name: str) -> None:
     frames = 6
     pcm = noise(5, batch=1, samples=frames * HOP).requires_grad_()
     out = codec(pcm).pcm[0]
@@ -129,14 +129,14 @@ def test_latency_is_the_hop_and_the_declared_delay(codec: Codec, name: str) -> N
 
 
 @pytest.mark.parametrize("samples", [1, HOP - 1, HOP, HOP + 1, 5 * HOP + 17])
-def test_output_has_exactly_the_samples_of_the_input(codec: Codec, samples: int) -> None:
+def test_output_has_exactly_the_samples_of_the_input(codec: CodecNetwork, samples: int) -> None:
     output = codec(noise(6, batch=2, samples=samples))
     assert output.pcm.shape == (2, samples)
     frames = -(-(samples + codec.delay_samples) // HOP)
     assert output.codes.shape == (2, frames, len(codec.quantizer.code_sizes))
 
 
-def test_forward_is_encode_then_decode_less_the_delay(codec: Codec) -> None:
+def test_forward_is_encode_then_decode_less_the_delay(codec: CodecNetwork) -> None:
     pcm = noise(7, batch=2, samples=7 * HOP + 5)
     with torch.no_grad():
         output = codec(pcm)
@@ -149,7 +149,7 @@ def test_forward_is_encode_then_decode_less_the_delay(codec: Codec) -> None:
     assert torch.allclose(late[:, : pcm.shape[1]], output.pcm, atol=1e-6)
 
 
-def test_every_parameter_gets_a_gradient(codec: Codec) -> None:
+def test_every_parameter_gets_a_gradient(codec: CodecNetwork) -> None:
     codec.zero_grad()
     levels = torch.arange(12).reshape(1, 12) % (codec.quantizer.levels + 1)
     samples = 12 * HOP - codec.delay_samples
@@ -164,7 +164,7 @@ def test_every_parameter_gets_a_gradient(codec: Codec) -> None:
     assert not idle
 
 
-def test_a_frame_of_zero_levels_is_decoded_without_its_codes(codec: Codec) -> None:
+def test_a_frame_of_zero_levels_is_decoded_without_its_codes(codec: CodecNetwork) -> None:
     generator = torch.Generator().manual_seed(9)
     codes = torch.randint(16, (1, 8, 6), generator=generator)
     other = codes.clone()
@@ -179,7 +179,7 @@ def test_a_frame_of_zero_levels_is_decoded_without_its_codes(codec: Codec) -> No
     assert not torch.allclose(kept[0], kept[1], atol=1e-6)
 
 
-def test_the_decoder_hears_how_many_levels_came(codec: Codec) -> None:
+def test_the_decoder_hears_how_many_levels_came(codec: CodecNetwork) -> None:
     latent, _ = encode(codec, noise(10, batch=1, samples=5 * HOP))
     heard = [
         decode(codec, latent, torch.full((1, 5), level))[0]
@@ -191,7 +191,7 @@ def test_the_decoder_hears_how_many_levels_came(codec: Codec) -> None:
 
 @pytest.mark.parametrize("quarter", range(4))
 def test_short_transforms_show_in_which_quarter_of_a_frame_a_click_lies(quarter: int) -> None:
-    frontend = Codec(VARIANTS["mdct-that-sees-subframes"]).encoder.frontend
+    frontend = CodecNetwork(VARIANTS["mdct-that-sees-subframes"]).encoder.frontend
     short = HOP // 4
     pcm = torch.zeros(1, 2 * HOP)
     pcm[0, HOP + quarter * short + short // 2] = 0.5
@@ -207,7 +207,7 @@ def test_short_transforms_show_in_which_quarter_of_a_frame_a_click_lies(quarter:
     "kind", ["mdct", "mdct-that-sees-subframes", "mdct-full-overlap", "stft", "stft-short-window"]
 )
 def test_the_zero_state_of_a_transform_is_silence_before_the_start(kind: str) -> None:
-    frontend = Codec(VARIANTS[kind]).encoder.frontend
+    frontend = CodecNetwork(VARIANTS[kind]).encoder.frontend
     pcm = noise(11, batch=1, samples=4 * HOP)
     after_silence = torch.nn.functional.pad(pcm, (2 * HOP, 0))
     features = [
@@ -218,7 +218,7 @@ def test_the_zero_state_of_a_transform_is_silence_before_the_start(kind: str) ->
 
 def test_a_fresh_mdct_codec_is_the_linear_one_exactly() -> None:
     torch.manual_seed(0)
-    codec = Codec(VARIANTS["mdct"]).eval()
+    codec = CodecNetwork(VARIANTS["mdct"]).eval()
     pcm = noise(12, batch=2, samples=6 * HOP)
     latent, _ = encode(codec, pcm)
     frontend, head, project = codec.encoder.frontend, codec.decoder.head, codec.encoder.linear
@@ -233,7 +233,7 @@ def test_a_fresh_mdct_codec_is_the_linear_one_exactly() -> None:
 
 def test_a_linear_path_as_wide_as_the_hop_gives_the_input_back_after_the_delay() -> None:
     config = small(MDCT, MDCT_HEAD).model_copy(update={"latent": HOP})
-    codec = Codec(config).eval()
+    codec = CodecNetwork(config).eval()
     assert codec.encoder.linear is not None
     with torch.no_grad():
         codec.encoder.linear.weight.copy_(torch.eye(HOP))
@@ -275,7 +275,7 @@ def test_every_pair_of_front_end_and_head_makes_sound() -> None:
     frontends: list[FrontendConfig] = [MDCT, StftConfig(window_samples=72), SEANET]
     heads: list[HeadConfig] = [MDCT_HEAD, MagPhaseConfig(window_samples=72), SUBFRAME, SEANET]
     for frontend, head in itertools.product(frontends, heads):
-        codec = Codec(small(frontend, head)).eval()
+        codec = CodecNetwork(small(frontend, head)).eval()
         latent, _ = encode(codec, noise(13, batch=1, samples=5 * HOP))
         heard, _ = decode(codec, latent, every_level(codec, latent))
         assert heard.shape == (1, 5 * HOP)
@@ -284,7 +284,7 @@ def test_every_pair_of_front_end_and_head_makes_sound() -> None:
 
 
 def test_the_default_codec_remembers_so_much() -> None:
-    codec = Codec(CodecConfig())
+    codec = CodecNetwork(CodecConfig())
     blocks = 6 * 6 * 256
     assert codec.encoder.state_size == 240 + blocks
     assert codec.decoder.state_size == 128 + blocks + 240 + 15

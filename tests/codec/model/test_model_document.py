@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grove.codec.config import CodecConfig, MagPhaseConfig, SeanetConfig, StftConfig, TrunkConfig
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.cost import count_cost
 from grove.training.config import load_recipe
 
@@ -29,7 +29,7 @@ def documented() -> dict[str, list[str]]:
     return {cells[0]: cells[1:] for cells in lines}
 
 
-def counted(codec: Codec) -> list[str]:
+def counted(codec: CodecNetwork) -> list[str]:
     cost = count_cost(codec)
     latency_ms = 1000 * (codec.hop + codec.delay_samples) / codec.config.sample_rate_hz
     return [
@@ -50,4 +50,4 @@ def test_every_row_is_checked() -> None:
 
 @pytest.mark.parametrize("name", CODECS)
 def test_the_figures_are_those_of_the_model(name: str) -> None:
-    assert documented()[name] == counted(Codec(CODECS[name]))
+    assert documented()[name] == counted(CodecNetwork(CODECS[name]))

@@ -9,7 +9,7 @@ from codec_variants import HOP, VARIANTS, lived_in, noise
 from grove.codec.config import CodecSpec, GrvqConfig
 from grove.codec.errors import BundleError
 from grove.codec.exact.onnx_file import read_graph
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.pretrained.architecture import architecture_of
 from grove.codec.pretrained.constants import Constants
 from grove.codec.pretrained.weights import fill, finished_codec
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=EXPORTED)
-def exported(request: pytest.FixtureRequest) -> tuple[Codec, Graphs]:
+def exported(request: pytest.FixtureRequest) -> tuple[CodecNetwork, Graphs]:
     codec = lived_in(VARIANTS[request.param])
     codec.quantizer.freeze()
     return codec, build_graphs(codec)
@@ -42,7 +42,7 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
 
 
 @pytest.mark.parametrize("step", [1, 7, FRAMES])
-def test_the_graphs_equal_torch(exported: tuple[Codec, Graphs], step: int) -> None:
+def test_the_graphs_equal_torch(exported: tuple[CodecNetwork, Graphs], step: int) -> None:
     codec, graphs = exported
     encoder, decoder = session(graphs.encoder), session(graphs.decoder)
     pcm = noise(20, BATCH, FRAMES * HOP)
@@ -70,7 +70,7 @@ def test_the_graphs_equal_torch(exported: tuple[Codec, Graphs], step: int) -> No
 
 
 def test_graphs_tell_what_the_codec_was_or_that_it_is_none_of_mdcts(
-    exported: tuple[Codec, Graphs],
+    exported: tuple[CodecNetwork, Graphs],
 ) -> None:
     codec, graphs = exported
     config, quantizer = codec.config, codec.config.quantizer

@@ -7,7 +7,7 @@ from codec_variants import HOP, MDCT, SCATTERED, lived_in, small
 from torch import Tensor
 
 from grove.codec.config import MdctHeadConfig
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.scatter import Scatter, sign_table
 
 PAST = 15
@@ -55,7 +55,7 @@ def test_what_lies_further_back_than_the_memory_is_forgotten() -> None:
 
 def test_only_coefficients_from_the_frequency_up_are_scattered() -> None:
     codec = lived_in(small(MDCT, SCATTERED))
-    plain = Codec(small(MDCT, SCATTERED.model_copy(update={"scatter_from_hz": None}))).eval()
+    plain = CodecNetwork(small(MDCT, SCATTERED.model_copy(update={"scatter_from_hz": None}))).eval()
     plain.load_state_dict(codec.state_dict())
     head = codec.decoder.head
     assert head.kept == HOP * 3000 // 12_000
@@ -75,5 +75,7 @@ def test_only_coefficients_from_the_frequency_up_are_scattered() -> None:
 
 @pytest.mark.parametrize("hertz", [0, 12_000, 48_000])
 def test_any_border_is_a_codec(hertz: int) -> None:
-    codec = Codec(small(MDCT, MdctHeadConfig(overlap_samples=24, scatter_from_hz=hertz))).eval()
+    codec = CodecNetwork(
+        small(MDCT, MdctHeadConfig(overlap_samples=24, scatter_from_hz=hertz))
+    ).eval()
     assert codec(torch.randn(1, 10 * HOP)).pcm.isfinite().all()

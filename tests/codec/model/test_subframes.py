@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from grove.codec.config import CodecConfig, StftConfig, SubframeConfig, TrunkConfig
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.cost import count_cost
 from grove.codec.model.subframes import SubframeHead
 
@@ -15,17 +15,17 @@ FRAMES = 20
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
+def codec() -> CodecNetwork:
     return lived_in(VARIANTS["mdct-subframe"])
 
 
-def head_of(codec: Codec) -> SubframeHead:
+def head_of(codec: CodecNetwork) -> SubframeHead:
     head = codec.decoder.head
     assert isinstance(head, SubframeHead)
     return head
 
 
-def rows(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
+def rows(codec: CodecNetwork, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Return hidden rows and latents of a sound."""
     pcm = noise(seed, 1, FRAMES * HOP)
     latent, _ = codec.encoder(pcm, torch.zeros(1, codec.encoder.state_size))
@@ -36,7 +36,7 @@ def rows(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def test_twins_share_all_but_their_chance(codec: Codec) -> None:
+def test_twins_share_all_but_their_chance(codec: CodecNetwork) -> None:
     head = head_of(codec)
     torch.manual_seed(0)
     one, other, parts = head.twins(*rows(codec))
@@ -53,7 +53,7 @@ def test_twins_share_all_but_their_chance(codec: Codec) -> None:
 
 
 @torch.no_grad()
-def test_the_first_twin_is_what_a_stream_decodes(codec: Codec) -> None:
+def test_the_first_twin_is_what_a_stream_decodes(codec: CodecNetwork) -> None:
     hidden, latent = rows(codec)
     head = head_of(codec)
     streamed, _ = head(hidden, latent, torch.zeros(1, head.state_size))
@@ -61,7 +61,7 @@ def test_the_first_twin_is_what_a_stream_decodes(codec: Codec) -> None:
 
 
 @torch.no_grad()
-def test_without_chance_nothing_is_drawn(codec: Codec) -> None:
+def test_without_chance_nothing_is_drawn(codec: CodecNetwork) -> None:
     head = head_of(codec)
     parts, _ = head.parts(*rows(codec), torch.zeros(1, head.state_size))
     sure = parts._replace(chance=torch.zeros_like(parts.chance))
@@ -70,26 +70,26 @@ def test_without_chance_nothing_is_drawn(codec: Codec) -> None:
     assert torch.equal(head.sound(sure, ones, silent)[0], head.sound(sure, -ones, silent)[0])
 
 
-def test_training_hears_two_draws_and_evaluation_one(codec: Codec) -> None:
+def test_training_hears_two_draws_and_evaluation_one(codec: CodecNetwork) -> None:
     pcm = noise(1, 2, 6 * HOP)
     evaluated = codec(pcm)
     assert torch.equal(evaluated.pcm, evaluated.twin)
     assert evaluated.parts is None
-    fresh = Codec(VARIANTS["mdct-subframe"]).train()
+    fresh = CodecNetwork(VARIANTS["mdct-subframe"]).train()
     trained = fresh(pcm)
     assert trained.parts is not None
     assert not torch.equal(trained.pcm, trained.twin)
 
 
 def test_a_head_without_chance_is_its_own_twin() -> None:
-    output = Codec(VARIANTS["mdct"]).train()(noise(2, 1, 4 * HOP))
+    output = CodecNetwork(VARIANTS["mdct"]).train()(noise(2, 1, 4 * HOP))
     assert output.twin is output.pcm or torch.equal(output.twin, output.pcm)
     assert output.parts is None
 
 
 def test_channels_for_the_shape_carry_no_waveform() -> None:
     config = small(MDCT, SUBFRAME).model_copy(update={"shape": 6})
-    encoder = Codec(config).eval().encoder
+    encoder = CodecNetwork(config).eval().encoder
     pcm = noise(3, 1, 8 * HOP)
     state = torch.zeros(1, encoder.state_size)
     with torch.no_grad():
@@ -114,6 +114,6 @@ def test_subframes_divide_the_hop() -> None:
 def test_the_default_decoder_keeps_its_budget() -> None:
     """At most 350 MMAC a second in all, 200 of them to receive."""
     config = CodecConfig(shape=64, decoder=TrunkConfig(blocks=3), head=SubframeConfig())
-    cost = count_cost(Codec(config).eval())
+    cost = count_cost(CodecNetwork(config).eval())
     assert cost.decoder_macs_per_second < 200e6
     assert cost.encoder_macs_per_second + cost.decoder_macs_per_second < 350e6

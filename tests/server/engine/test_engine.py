@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,18 @@ from prometheus_client import CollectorRegistry
 from grove.codec.arrays import F32, U16
 from grove.server.engine.batch import Batcher
 from grove.server.engine.engine import Engine, EngineStream, Ticks
-from grove.server.engine.work import Audio, Failed, Mark, Outcome, Reset, Stepped, Tokens, Work
+from grove.server.engine.work import (
+    Audio,
+    Failed,
+    Mark,
+    Outcome,
+    Reset,
+    Stepped,
+    Tokens,
+    Work,
+    frames_ahead,
+    take_frames,
+)
 from grove.server.metrics import EngineMetrics
 
 HOP = SPEC.hop_samples
@@ -41,7 +53,7 @@ def frames(count: int, seed: int) -> F32:
 
 def audio(frame: F32, level: int = SPEC.levels) -> Audio:
     count = frame.size // HOP
-    return Audio(frame.reshape(-1), np.full(count, level, np.int64), time.monotonic())
+    return Audio(frame.reshape(-1, HOP), np.full(count, level, np.int64), time.monotonic())
 
 
 def alone(pcm: F32) -> tuple[U16, F32]:
@@ -158,7 +170,7 @@ def test_the_batch_limit_takes_those_that_waited_longest() -> None:
         ]
         now_s = time.monotonic()
         for place in reversed(range(20)):
-            work = Audio(frames(1, 0)[0], np.full(1, 3, np.int64), now_s + place * 1e-6)
+            work = Audio(frames(1, 0), np.full(1, 3, np.int64), now_s + place * 1e-6)
             engine.submit(streams[place], [work])
         await until(lambda: len(order) == 20)
 
@@ -210,6 +222,72 @@ def test_small_pieces_of_file_work_are_joined_up_to_a_slice() -> None:
 
     with_engine(scenario, codec)
     assert codec.shapes == [(1, 8), (1, 8), (1, 4)]
+
+
+def test_a_live_block_is_stepped_in_pieces_beside_streams_of_single_frames() -> None:
+    codec = RecordingCodec(step_s=0.005)
+
+    async def scenario(engine: Engine) -> None:
+        block, single = Client(engine), Client(engine)
+        block.submit(audio(frames(11, 1)))
+        single.submit(audio(frames(1, 2)))
+        await until(lambda: block.done == 11 and single.done == 1)
+        np.testing.assert_array_equal(block.codes(), alone(frames(11, 1))[0])
+        np.testing.assert_array_equal(block.pcm(), alone(frames(11, 1))[1])
+        np.testing.assert_array_equal(single.codes(), alone(frames(1, 2))[0])
+
+    with_engine(scenario, codec)
+    assert max(count for _, count in codec.shapes) == 4
+    assert sum(streams * count for streams, count in codec.shapes) == 12
+
+
+def test_a_block_larger_than_a_slice_lets_other_files_and_live_frames_in_between() -> None:
+    order: list[tuple[str, int]] = []
+
+    async def scenario(engine: Engine) -> None:
+        def note(name: str) -> Callable[[Outcome], None]:
+            return lambda one: order.append((name, len(one.levels)))  # type: ignore[union-attr]
+
+        engine.submit(engine.open("fake", False, False, note("long")), [audio(frames(50, 1))])
+        engine.submit(engine.open("fake", False, False, note("short")), [audio(frames(3, 2))])
+        engine.submit(engine.open("fake", True, False, note("live")), [audio(frames(1, 3))])
+        await until(lambda: len(order) == 9)
+
+    with_engine(scenario, RecordingCodec(step_s=0.01))
+    assert [count for name, count in order if name == "long"] == [8, 8, 8, 8, 8, 8, 2]
+    assert order.index(("short", 3)) <= 4
+    assert order.index(("live", 1)) <= 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12))
+def test_blocks_are_taken_apart_and_joined_without_a_frame_lost(
+    sizes: list[int], most_frames: int
+) -> None:
+    source = frames(sum(sizes), 4)
+    edges = np.cumsum(sizes)[:-1]
+    pending: deque[Work] = deque(audio(part) for part in np.split(source, edges))
+    taken = []
+    while pending:
+        ahead = frames_ahead(pending, most_frames)
+        block = take_frames(pending, most_frames)
+        assert isinstance(block, Audio)
+        assert len(block.levels) == len(block.frames) == ahead <= most_frames
+        assert ahead == most_frames or not pending
+        taken.append(block.frames)
+    np.testing.assert_array_equal(np.concatenate(taken), source)
+
+
+def test_a_block_ends_before_a_mark_and_before_frames_of_another_kind() -> None:
+    codes = np.zeros((2, len(SPEC.code_sizes)), np.uint16)
+    tokens = Tokens(codes, np.full(2, 1, np.int64), 0.0)
+    mark = Mark("here", 0.0)
+    pending: deque[Work] = deque([audio(frames(2, 1)), mark, tokens, audio(frames(1, 2))])
+    assert frames_ahead(pending, 9) == 2
+    assert len(take_frames(pending, 9).levels) == 2
+    assert pending.popleft() is mark
+    assert take_frames(pending, 9) is tokens
+    assert frames_ahead(pending, 9) == 1
 
 
 def test_a_reset_starts_from_silence_and_drops_what_waits() -> None:

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections import deque
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from running import audio_packet, codes_of, noise, payload_of, tokens_packet
 
 from grove.codec.sound.pcm import encode_pcm
 from grove.server.engine.batch import Batcher, Step
-from grove.server.engine.work import Audio, Mark, Reset, Tokens
+from grove.server.engine.work import Audio, Mark, Reset, Tokens, take_frames
 from grove.server.live.session import Session, StreamSettings
 from grove.server.protocol import ErrorCode, tokens_head, unpack_head
 from grove.server.settings import Settings
@@ -23,7 +25,9 @@ LIMITS = Settings(max_ahead_ms=1000, idle_seconds=60, session_seconds=100)
 class Loop:
     """A session and a codec, joined without an engine."""
 
-    def __init__(self, *, limits: Settings = LIMITS, **changes: object) -> None:
+    def __init__(
+        self, *, limits: Settings = LIMITS, step_frames: int = 1, **changes: object
+    ) -> None:
         values = {
             "mode": "transcode",
             "encoding": "pcm_s16le",
@@ -35,6 +39,7 @@ class Loop:
             "is_json": False,
             **changes,
         }
+        self.step_frames = step_frames
         self.told: list[ErrorCode] = []
         self.session = Session(StreamSettings(**values), SPEC, limits, 0.0, self.told.append)  # type: ignore[arg-type]
         self.batcher = Batcher(FakeCodec())
@@ -50,16 +55,20 @@ class Loop:
         return self
 
     def step(self) -> None:
-        for work in self.session.take_work():
-            match work:
+        pending = deque(self.session.take_work())
+        while pending:
+            match pending[0]:
                 case Audio() | Tokens():
+                    block = take_frames(pending, self.step_frames)
                     to_audio = self.session.settings.mode != "encode"
-                    self.session.on_outcome(self.batcher.run([Step(self.rows, work, to_audio)])[0])
-                case Reset():
+                    self.session.on_outcome(self.batcher.run([Step(self.rows, block, to_audio)])[0])
+                case Reset() as reset:
+                    pending.popleft()
                     self.rows = self.batcher.start()
-                    self.session.on_outcome(work)
-                case Mark():
-                    self.session.on_outcome(work)
+                    self.session.on_outcome(reset)
+                case Mark() as mark:
+                    pending.popleft()
+                    self.session.on_outcome(mark)
         while self.session.outbox:
             message = self.session.outbox.pop()
             if isinstance(message, bytes):
@@ -90,6 +99,39 @@ def test_a_packet_may_end_within_a_sample() -> None:
     whole.send(audio_packet(0, data))
     split.send(audio_packet(0, data[:961])).send(audio_packet(1, data[961:]))
     assert whole.packets == split.packets
+
+
+def test_frames_that_are_ready_together_travel_as_one_block() -> None:
+    session = Loop(mode="encode").session
+    session.receive(audio_packet(0, pcm(480 * 7 + 100)), 0.0)
+    session.receive('{"type":"levels","levels":1}', 0.0)
+    session.receive(audio_packet(1, pcm(480 * 2)), 0.0)
+    session.receive(audio_packet(2, pcm(100)), 0.0)
+    blocks = [work for work in session.take_work() if isinstance(work, Audio)]
+    assert [(block.frames.shape, set(block.levels)) for block in blocks] == [
+        ((7, 480), {3}),
+        ((2, 480), {1}),
+    ]
+    assert session.queued_frames == 9
+
+
+@pytest.mark.parametrize("mode", ["encode", "transcode"])
+def test_what_comes_out_does_not_depend_on_how_many_frames_a_step_takes(mode: str) -> None:
+    def heard(step_frames: int) -> tuple[list[list[int]], bytes, object]:
+        loop = Loop(mode=mode, step_frames=step_frames)
+        loop.session.receive(audio_packet(0, pcm(5_000)), 0.0)
+        loop.session.receive('{"type":"levels","levels":2}', 0.0)
+        loop.send(audio_packet(1, pcm(4_321, 1))).send({"type": "finalize"})
+        codes = [codes_of(packet) for packet in loop.packets] if mode == "encode" else []
+        audio = loop.audio if mode == "transcode" else b""
+        return list(chain.from_iterable(codes)), audio, loop.controls[-1]
+
+    alone = heard(1)
+    assert alone[2]["type"] == "session.closed"  # type: ignore[index]
+    for step_frames in (2, 3, 100):
+        codes, audio, closed = heard(step_frames)
+        assert (codes, audio) == alone[:2]
+        assert {**closed, "sequence": 0} == {**alone[2], "sequence": 0}  # type: ignore[dict-item]
 
 
 def test_two_channels_are_averaged() -> None:

@@ -11,7 +11,6 @@ from grove.training.evaluation import metrics
 from grove.training.evaluation.alignment import align, cut, find_shift
 from grove.training.evaluation.metrics import (
     Kind,
-    book_use,
     mel_bank,
     score,
     si_sdr_db,
@@ -186,14 +185,3 @@ def test_envelopes_align_what_shares_no_waveform() -> None:
 @pytest.mark.parametrize("by", ["waveform", "envelope"])
 def test_silence_is_not_moved(by: str) -> None:
     assert find_shift(SPEECH, 0 * SPEECH, 2400, by) == 0
-
-
-# --- codebooks --------------------------------------------------------------------------
-
-
-def test_a_book_used_evenly_has_entropy_1_and_one_with_a_single_code_0() -> None:
-    codes = np.stack([np.arange(64) % 8, np.full(64, 5)], axis=1).astype(np.uint16)
-    even, single = book_use(codes, (8, 16))
-    assert (even.used, even.dead, even.frames) == (8, 0, 64)
-    assert even.entropy == pytest.approx(1)
-    assert (single.used, single.dead, single.entropy) == (1, 15, 0)

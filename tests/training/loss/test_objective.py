@@ -4,7 +4,7 @@ import pytest
 import torch
 from training_cases import TINY, ToneBatches, tiny_recipe
 
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.subframes import SubframeHead
 from grove.training.config import Recipe
 from grove.training.loss.objective import Objective, Pair
@@ -24,7 +24,7 @@ def recipe(**weights: float) -> Recipe:
 def gradients(of: Recipe, level: int) -> tuple[float, float]:
     """Return how hard the losses pull at the waveform and at what is added to it."""
     torch.manual_seed(0)
-    codec = Codec(of.codec).train()
+    codec = CodecNetwork(of.codec).train()
     head = codec.decoder.head
     assert isinstance(head, SubframeHead)
     reference = torch.from_numpy(ToneBatches(of).batch(0))
@@ -54,7 +54,7 @@ def test_a_followed_waveform_is_not_bent_towards_a_likely_texture(term: str) -> 
 def test_a_head_without_chance_is_moved_by_every_term() -> None:
     of = tiny_recipe(losses={**SILENT, "energy": 1.0, "scales": [[512, 24]]})
     torch.manual_seed(0)
-    codec = Codec(of.codec).train()
+    codec = CodecNetwork(of.codec).train()
     reference = torch.from_numpy(ToneBatches(of).batch(0))
     levels = torch.full((of.batch, codec.frames(reference.shape[1])), 2)
     output = codec(reference, levels, torch.ones(of.batch, dtype=torch.bool))

@@ -9,7 +9,7 @@ from training_cases import ToneBatches, tiny_recipe
 
 from grove.codec.bundle import load_bundle
 from grove.codec.errors import BundleError, ConfigError
-from grove.codec.runtime import Codec as Runtime
+from grove.codec.runtime import Codec
 from grove.codec.stream import decode, encode
 from grove.training.checkpoint import load_checkpoint, save_checkpoint
 from grove.training.config import Recipe
@@ -61,7 +61,7 @@ def test_the_bundle_says_what_it_is(bundle_folder: Path) -> None:
 def test_the_bundle_decodes_as_torch_does(bundle_folder: Path, checkpoint: Path) -> None:
     content = load_checkpoint(checkpoint)
     codec = frozen_codec(Recipe.model_validate_json(content["recipe"]), content["codec"])
-    runtime = Runtime(load_bundle(bundle_folder))
+    runtime = Codec(load_bundle(bundle_folder))
     pcm = ToneBatches(tiny_recipe()).batch(5)[0]
     codes = encode(runtime, pcm)
     with torch.no_grad():

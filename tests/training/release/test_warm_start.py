@@ -6,7 +6,7 @@ import torch
 from training_cases import ToneBatches, tiny_recipe
 
 from grove.codec.config import McrvqConfig
-from grove.codec.model.codec import Codec
+from grove.codec.model.codec import CodecNetwork
 from grove.training.checkpoint import load_checkpoint, save_checkpoint
 from grove.training.config import load_recipe
 from grove.training.ranks import Ranks
@@ -56,6 +56,6 @@ def test_books_of_another_layout_start_anew(tmp_path: Path) -> None:
 def test_the_kept_weights_begin_the_run_of_the_recipe() -> None:
     (path,) = KEPT.glob("*.pt")
     recipe = load_recipe(KEPT.parent / "recipes" / f"{path.stem}.yaml")
-    codec = Codec(recipe.codec)
+    codec = CodecNetwork(recipe.codec)
     codec.load_state_dict(load_checkpoint(path)["codec"])
     assert codec.quantizer.ready
