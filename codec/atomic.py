@@ -15,6 +15,16 @@ class OutputError(CodecError):
     """A place that cannot be written to: in the way, forbidden, or full."""
 
 
+class OutputClosedError(OutputError):
+    """Whoever read our output has gone away; nobody is left to tell."""
+
+
+def output_error(name: str | Path, error: OSError) -> OutputError:
+    """Return what the system says as one line that names the file."""
+    kind = OutputClosedError if isinstance(error, BrokenPipeError) else OutputError
+    return kind(f"{name}: cannot be written: {error.strerror or error}")
+
+
 @contextmanager
 def atomic_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     """Open a file that takes its place at `path` when the block ends, and only if it ends well.
@@ -76,7 +86,7 @@ def _existing_mode(path: Path, overwrite: bool) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise output_error(path, error) from error
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path}: is a directory, expected a file to write")
     if stat.S_ISREG(mode) and not overwrite:
@@ -120,4 +130,4 @@ def _output_errors(path: Path, folder: Path) -> Iterator[None]:
         # A failed write names no file. One named elsewhere is another file's trouble.
         if error.filename is not None and Path(error.filename).parent != folder:
             raise
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise output_error(path, error) from error

@@ -17,6 +17,18 @@ class AudioError(CodecError):
     """Audio that cannot be read, or is outside the limits."""
 
 
+class TruncatedAudioError(AudioError):
+    """Audio that holds less than it declares; a reader may be told to use what is there."""
+
+
+class NotAudioError(AudioError):
+    """A file that is no audio we read; `head` is how it starts."""
+
+    def __init__(self, message: str, hint: str | None, head: bytes) -> None:
+        super().__init__(message, hint)
+        self.head = head
+
+
 class BundleError(CodecError):
     """An exported model that is damaged, incomplete or foreign."""
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from grove import __version__
+from grove.codec.atomic import OutputClosedError
 from grove.codec.cli.report import (
     EXIT_BROKEN_PIPE,
     EXIT_DONE,
@@ -21,7 +22,6 @@ from grove.codec.cli.report import (
     EXIT_REFUSED,
     Failure,
     Failures,
-    OutputClosedError,
     emit,
     failure_of,
     log,

@@ -6,15 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import assert_never
 
-from grove.codec.atomic import OutputError
+from grove.codec.atomic import OutputClosedError, OutputError
 from grove.codec.bundle import load_bundle, shipped_maker
 from grove.codec.cli.pipes import (
-    add_our_hint,
     audio_in,
     audio_out,
     audio_output,
     container_in,
     container_out,
+    hint_of,
     refuse_audio_name,
 )
 from grove.codec.cli.progress import counted, progress
@@ -25,9 +25,8 @@ from grove.codec.cli.report import (
     Failure,
     FileReport,
     FilesDocument,
-    OutputClosedError,
     emit,
-    failure_of,
+    file_failure,
     log,
     say_damage,
     say_failure,
@@ -96,12 +95,11 @@ def run_files(selection: Selection, work: Work, options: RunOptions) -> int:
     reports: list[FileReport] = []
     failures: list[Failure] = []
     for task in tasks:
-        try:
-            reports.append(_done(codec, task, work, options))
-        except OutputClosedError:
-            raise
-        except CodecError as error:
-            failures.append(failure_of(error, task.source_name))
+        match _outcome(codec, task, work, options):
+            case FileReport() as report:
+                reports.append(report)
+            case Failure() as failure:
+                failures.append(failure)
     if options.as_json:
         emit(FilesDocument(tuple(reports), tuple(failures)).to_json())
     if failures:
@@ -126,45 +124,44 @@ def _shipped(path: Path, threads: int) -> Codec:
     return Codec(load_bundle(path), threads)
 
 
-def _done(codec: Codec, task: Task, work: Work, options: RunOptions) -> FileReport:
+def _outcome(codec: Codec, task: Task, work: Work, options: RunOptions) -> FileReport | Failure:
     """Do the work of one file and tell of it."""
     try:
         report = _worked(codec, task, work, options)
     except OutputClosedError:
         raise
     except CodecError as error:
-        add_our_hint(error)
-        if not options.as_json:
-            say_failure(failure_of(error, task.source_name))
-        raise
+        failure = file_failure(error, task.source_name, hint_of(error))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"{task.source_name} to {task.target_name}: {reason}"
+        failure = Failure(message, input=task.source_name)
+    else:
+        _say(report, options)
+        return report
     if not options.as_json:
-        say_damage(report)
-        if sys.stderr.isatty() and not options.quiet:
-            log(report.summary)
-    return report
+        say_failure(failure)
+    return failure
+
+
+def _say(report: FileReport, options: RunOptions) -> None:
+    if options.as_json:
+        return
+    say_damage(report)
+    if sys.stderr.isatty() and not options.quiet:
+        log(report.summary)
 
 
 def _worked(codec: Codec, task: Task, work: Work, options: RunOptions) -> FileReport:
-    """Do the work; that nobody reads the output any more is told from all other trouble."""
-    try:
-        match work:
-            case Encode():
-                return _encode(codec, task, work, options)
-            case Decode():
-                return _decode(codec, task, work, options)
-            case Transcode():
-                return _transcode(codec, task, work, options)
-            case _:
-                assert_never(work)
-    except OutputError as error:
-        if isinstance(error.__cause__, BrokenPipeError):
-            raise OutputClosedError("the output was closed") from error
-        raise
-    except BrokenPipeError as error:
-        raise OutputClosedError("the output was closed") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CodecError(f"{task.source_name} to {task.target_name}: {reason}") from error
+    match work:
+        case Encode():
+            return _encode(codec, task, work, options)
+        case Decode():
+            return _decode(codec, task, work, options)
+        case Transcode():
+            return _transcode(codec, task, work, options)
+        case _:
+            assert_never(work)
 
 
 def _encode(codec: Codec, task: Task, work: Encode, options: RunOptions) -> FileReport:

@@ -6,18 +6,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from grove.codec.atomic import OutputError, atomic_file
+from grove.codec.atomic import OutputError, atomic_file, output_error
 from grove.codec.cli.selection import Task, UsageError
 from grove.codec.container.file import ContainerFile, ContainerReader
 from grove.codec.container.records import MAGIC
 from grove.codec.container.writer import ByteSink
-from grove.codec.errors import BitstreamError, CodecError
+from grove.codec.errors import (
+    BitstreamError,
+    CodecError,
+    NotAudioError,
+    TruncatedAudioError,
+)
 from grove.codec.sound.sniff import AUDIO_SUFFIXES
 from grove.codec.sound.source import AudioSource, open_audio
 from grove.codec.sound.writer import AudioOutput, AudioWriter, open_writer, output_for
 
 _DEFAULT_FORMAT: Final = "wav"
 _TRUNCATED_HINT: Final = "add --allow-truncated to use what is there"
+_CONTAINER_HINT: Final = "it is a .grv container; `grove decode` makes audio of it"
 
 
 def audio_in(task: Task, allow_truncated: bool) -> AudioSource:
@@ -26,13 +32,15 @@ def audio_in(task: Task, allow_truncated: bool) -> AudioSource:
     return open_audio(source, allow_truncated=allow_truncated, name=task.source_name)
 
 
-def add_our_hint(error: CodecError) -> None:
+def hint_of(error: CodecError) -> str | None:
     """Say how in terms of our options, where the library can only say what."""
-    message = str(error)
-    if "is truncated:" in message:
-        error.hint = _TRUNCATED_HINT
-    elif f"starting with {MAGIC[:4].hex(' ')}" in message:
-        error.hint = "it is a .grv container; `grove decode` makes audio of it"
+    match error:
+        case TruncatedAudioError():
+            return _TRUNCATED_HINT
+        case NotAudioError() if error.head.startswith(MAGIC[:4]):
+            return _CONTAINER_HINT
+        case _:
+            return error.hint
 
 
 @contextmanager
@@ -56,7 +64,10 @@ def container_in(task: Task) -> Iterator[ContainerReader | ContainerFile]:
 def container_out(task: Task, force: bool) -> Iterator[ByteSink]:
     """Open what a task writes tokens to; a file appears only once it is complete."""
     if task.target is None:
-        yield _LiveOutput(sys.stdout.buffer)
+        try:
+            yield _LiveOutput(sys.stdout.buffer)
+        except BrokenPipeError as error:
+            raise output_error(task.target_name, error) from error
         return
     _refuse_existing(task.target, force)
     with atomic_file(task.target, force) as file:

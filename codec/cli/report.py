@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 
+from grove.codec.atomic import OutputClosedError
 from grove.codec.errors import CodecError
 
 EXIT_DONE = 0
@@ -15,10 +16,6 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 _MOST_WARNINGS = 20
-
-
-class OutputClosedError(CodecError):
-    """Whoever read our output has gone away; nobody is left to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +74,17 @@ class FilesDocument:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
-def failure_of(error: CodecError, name: str | None = None) -> Failure:
-    """Return an error as one line that names the file it is about."""
-    message = str(error)
-    if name is not None and name not in message:
-        message = f"{name}: {message}"
-    return Failure(_one_line(message), error.hint and _one_line(error.hint), name)
+def failure_of(error: CodecError) -> Failure:
+    """Return an error as one line, and one of advice."""
+    return Failure(_one_line(str(error)), error.hint and _one_line(error.hint))
+
+
+def file_failure(error: CodecError, name: str, hint: str | None) -> Failure:
+    """Return the same of a file's error, which names the file; `hint` is in terms of options."""
+    failure = failure_of(error)
+    says_it = name in failure.message
+    message = failure.message if says_it else f"{name}: {failure.message}"
+    return Failure(message, hint and _one_line(hint), name)
 
 
 def emit(text: str) -> None:

@@ -5,7 +5,7 @@ import errno
 import os
 import time
 from pathlib import Path
-from typing import cast
+from typing import assert_never
 
 import msgspec
 
@@ -15,9 +15,15 @@ from grove.server.files.formats import (
     AUDIO_MEDIA_TYPES,
     TOKEN_MEDIA_TYPES,
     AudioFormat,
-    TokenFormat,
 )
-from grove.server.files.transfer import Machinery, Transfer, open_transfer
+from grove.server.files.transfer import (
+    Decode,
+    Encode,
+    Machinery,
+    Transcode,
+    Transfer,
+    open_transfer,
+)
 from grove.server.jobs.records import Job
 from grove.server.jobs.store import INPUT, PART, RESULT, JobStore
 from grove.server.models import Model
@@ -106,15 +112,20 @@ def failed(job: Job, problem: Problem) -> Job:
 
 def transfer_of(job: Job, model: Model, max_seconds: float) -> Transfer:
     """Return what a job on disk asks for."""
-    is_encode = job.operation == "encode"
-    assert job.format in (TOKEN_MEDIA_TYPES if is_encode else AUDIO_MEDIA_TYPES)
-    return Transfer(
-        operation=job.operation,
-        model=model,
-        levels=job.levels,
-        audio_format="wav" if is_encode else cast(AudioFormat, job.format),
-        token_format=cast(TokenFormat, job.format) if is_encode else "grv",
-        sample_rate_hz=job.sample_rate_hz,
-        max_seconds=max_seconds,
-        conceals_damage=job.conceals_damage,
-    )
+    match job.operation:
+        case "encode":
+            assert job.format in TOKEN_MEDIA_TYPES
+            return Encode(model, max_seconds, job.levels, job.format)
+        case "transcode":
+            into = _audio_format(job)
+            return Transcode(model, max_seconds, job.levels, into, job.sample_rate_hz)
+        case "decode":
+            into, conceals = _audio_format(job), job.conceals_damage
+            return Decode(model, max_seconds, into, job.sample_rate_hz, conceals)
+        case _:
+            assert_never(job.operation)
+
+
+def _audio_format(job: Job) -> AudioFormat:
+    assert job.format in AUDIO_MEDIA_TYPES
+    return job.format

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from grove.codec import atomic
-from grove.codec.atomic import OutputError, atomic_file
+from grove.codec.atomic import OutputClosedError, OutputError, atomic_file
 
 
 def names_in(folder: Path) -> list[str]:
@@ -133,6 +134,22 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     listener.join()
     assert heard == [b"live"]
     assert path.is_fifo()
+
+
+def write_to_nobody(file: BinaryIO, reader: int) -> None:
+    os.close(reader)
+    file.write(b"words")
+
+
+def test_a_reader_that_left_is_told_from_other_trouble(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OutputClosedError, match="Broken pipe"), atomic_file(path) as file:
+        write_to_nobody(file, reader)
+    with pytest.raises(OutputError) as full, atomic_file(Path("/dev/full")) as file:
+        file.write(b"no room")
+    assert not isinstance(full.value, OutputClosedError)
 
 
 def test_devices_are_written_to_and_not_replaced() -> None:
