@@ -1,7 +1,8 @@
-"""Output files that appear whole or not at all."""
+"""Output files and folders that appear whole or not at all."""
 
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,6 +57,33 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
         finally:
             with suppress(OSError):
                 part.unlink()
+
+
+def put_in_place(part: Path, target: Path) -> None:
+    """Give a file that is complete its name, in a folder of its own; both survive a power cut.
+
+    For results that others look at while they grow; OSError says what is wrong.
+    """
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `path` when the block ends, if it ends well."""
+    part = path.with_name(path.name + ".partial")
+    shutil.rmtree(part, ignore_errors=True)
+    with _output_errors(path, path.parent):
+        part.mkdir(parents=True)
+    try:
+        yield part
+        with _output_errors(path, path.parent):
+            part.rename(path)
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _nameless_file(folder: Path) -> BinaryIO | None:

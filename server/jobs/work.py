@@ -2,13 +2,12 @@
 
 import asyncio
 import errno
-import os
 import time
-from pathlib import Path
 from typing import assert_never
 
 import msgspec
 
+from grove.codec.atomic import put_in_place
 from grove.codec.errors import CodecError
 from grove.server.files.codec import Progress
 from grove.server.files.formats import (
@@ -46,7 +45,7 @@ async def perform(
     try:
         job = await _made(job, transfer_of(job, model, max_seconds), store, machinery)
         # What is called done must be there after a power cut.
-        await asyncio.to_thread(_sync_and_name, part, folder / RESULT)
+        await asyncio.to_thread(put_in_place, part, folder / RESULT)
     except CodecError as error:
         part.unlink(missing_ok=True)
         return failed(job, problem_of(error))
@@ -87,17 +86,6 @@ def _at(job: Job, progress: Progress) -> Job:
         seconds_done=round(progress.seconds, 3),
         seconds_total=None if total is None else round(total, 3),
     )
-
-
-def _sync_and_name(part: Path, result: Path) -> None:
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(result)
-    folder = os.open(result.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def failed(job: Job, problem: Problem) -> Job:
