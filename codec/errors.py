@@ -1,4 +1,4 @@
-"""What can go wrong with data from outside. The message names the value and the expectation."""
+"""Exceptions for data from outside; a message names the value and the expectation."""
 
 
 class CodecError(Exception):

@@ -1,4 +1,4 @@
-"""Many files through one piece of work: each is done or refused, and told of."""
+"""The loop that commands about files share: each file is done or refused, and told of."""
 
 import sys
 from collections.abc import Callable

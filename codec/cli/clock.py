@@ -1,4 +1,4 @@
-"""Places in a recording as people write them: seconds, or minutes and hours before them."""
+"""Times on the command line: seconds, or minutes and hours before them."""
 
 import re
 

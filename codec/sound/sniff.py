@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes and never by its name."""
+"""Recognises audio formats by a file's first bytes, never by its name."""
 
 from typing import Final, Literal
 

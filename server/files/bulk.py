@@ -1,4 +1,4 @@
-"""File work through the engine: slices in, outcomes out, only a few of them under way."""
+"""A bounded queue of file work for the engine: slices in, outcomes out, few of them under way."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Which format a reply has: `?format=` outranks `Accept`."""
+"""Content negotiation: which format a reply has; `?format=` outranks `Accept`."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar

@@ -1,4 +1,4 @@
-"""What a request or job asks for, as a stream of bytes out of a file on disk."""
+"""Transfers: what a request or job asks for, as a stream of bytes out of a file on disk."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager

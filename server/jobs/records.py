@@ -1,4 +1,4 @@
-"""What is known of every job, in one database that all workers share."""
+"""The database of jobs, which all workers share."""
 
 import sqlite3
 import time

@@ -1,4 +1,4 @@
-"""What a worker and its sandbox processes say to each other, over two pipes.
+"""The protocol between a worker and its sandbox processes, over two pipes.
 
 Both ways a message is one byte of kind, four of length and a payload; each order is answered in
 full before the next one is read.

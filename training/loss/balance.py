@@ -1,4 +1,4 @@
-"""How the terms at the codec's output are added up: by weight, or by share of the gradient."""
+"""Weighing loss terms: by fixed weights, or by shares of the gradient at the codec's output."""
 
 from typing import Annotated, Literal, NamedTuple
 

@@ -1,4 +1,4 @@
-"""How far a decoder with chance is from the original: the energy distance of spectrograms.
+"""The energy distance of spectrograms: how far a decoder that draws noise is from the original.
 
 A plain distance to one outcome of a noise asks for its median: too quiet, and always the same, so a
 decoder learns not to use its chance. Two draws of the decoder settle that: the mean distance of

@@ -1,4 +1,4 @@
-"""What a term of the loss is: built from these settings, it compares this and returns scalars."""
+"""The interface of loss terms: built from these settings, they compare this and return scalars."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

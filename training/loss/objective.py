@@ -1,4 +1,4 @@
-"""What one stage of a run optimizes: losses, optimizers and, where it has one, the adversary."""
+"""The objective of one stage: losses, optimizers and, where it has one, the adversary."""
 
 from typing import NamedTuple, assert_never
 
