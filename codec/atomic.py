@@ -1,7 +1,8 @@
-"""Output files that appear whole or not at all."""
+"""Output files and folders that appear whole or not at all."""
 
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,16 @@ from grove.codec.errors import CodecError
 
 class OutputError(CodecError):
     """A place that cannot be written to: in the way, forbidden, or full."""
+
+
+class OutputClosedError(OutputError):
+    """Whoever read our output has gone away; nobody is left to tell."""
+
+
+def output_error(name: str | Path, error: OSError) -> OutputError:
+    """Return what the system says as one line that names the file."""
+    kind = OutputClosedError if isinstance(error, BrokenPipeError) else OutputError
+    return kind(f"{name}: cannot be written: {error.strerror or error}")
 
 
 @contextmanager
@@ -48,6 +59,33 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
                 part.unlink()
 
 
+def put_in_place(part: Path, target: Path) -> None:
+    """Give a file that is complete its name, in a folder of its own; both survive a power cut.
+
+    For results that others look at while they grow; OSError says what is wrong.
+    """
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `path` when the block ends, if it ends well."""
+    part = path.with_name(path.name + ".partial")
+    shutil.rmtree(part, ignore_errors=True)
+    with _output_errors(path, path.parent):
+        part.mkdir(parents=True)
+    try:
+        yield part
+        with _output_errors(path, path.parent):
+            part.rename(path)
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _nameless_file(folder: Path) -> BinaryIO | None:
     """Open a file that vanishes with this process, however it ends; None where there is no such."""
     if not hasattr(os, "O_TMPFILE") or not Path("/proc/self/fd").is_dir():
@@ -76,7 +114,7 @@ def _existing_mode(path: Path, overwrite: bool) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise output_error(path, error) from error
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path}: is a directory, expected a file to write")
     if stat.S_ISREG(mode) and not overwrite:
@@ -120,4 +158,4 @@ def _output_errors(path: Path, folder: Path) -> Iterator[None]:
         # A failed write names no file. One named elsewhere is another file's trouble.
         if error.filename is not None and Path(error.filename).parent != folder:
             raise
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise output_error(path, error) from error

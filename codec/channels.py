@@ -1,4 +1,4 @@
-"""Channels: several into one, or each for itself."""
+"""Mixing and splitting channels: several into one, or each for itself."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What can go wrong with data from outside. The message names the value and the expectation."""
+"""Exceptions for data from outside; a message names the value and the expectation."""
 
 
 class CodecError(Exception):
@@ -15,6 +15,18 @@ class ConfigError(CodecError):
 
 class AudioError(CodecError):
     """Audio that cannot be read, or is outside the limits."""
+
+
+class TruncatedAudioError(AudioError):
+    """Audio that holds less than it declares; a reader may be told to use what is there."""
+
+
+class NotAudioError(AudioError):
+    """A file that is no audio we read; `head` is how it starts."""
+
+    def __init__(self, message: str, hint: str | None, head: bytes) -> None:
+        super().__init__(message, hint)
+        self.head = head
 
 
 class BundleError(CodecError):

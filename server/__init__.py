@@ -1,0 +1,1 @@
+"""The service: REST and WebSocket endpoints around one engine."""

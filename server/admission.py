@@ -1,4 +1,4 @@
-"""Who may come in: slots for live sessions, and counts per caller."""
+"""Admission control: slots for live sessions, and counts per caller."""
 
 from collections import Counter
 from collections.abc import Iterator

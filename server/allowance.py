@@ -1,4 +1,4 @@
-"""What each caller may use a minute: bytes sent in, seconds of audio worked on."""
+"""Rate limits: bytes sent in and seconds of audio worked on, of each caller, a minute."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Who is calling: API keys, short-lived tokens, and the origins of browsers."""
+"""Authentication: API keys, short-lived tokens, and the origins of browsers."""
 
 import hashlib
 import hmac

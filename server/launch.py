@@ -1,4 +1,4 @@
-"""Processes: one server, or several behind one port, and how they go down."""
+"""Starts and ends the server's processes: one, or several behind one port."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""One JSON object a line on stderr. Audio, keys and query strings never reach it."""
+"""Structured logs, one JSON object a line. Audio, keys and query strings never reach them."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What Prometheus sees. With several workers, prometheus_client adds their files up."""
+"""Prometheus metrics. With several workers, prometheus_client adds their files up."""
 
 import os
 from collections.abc import Sequence

@@ -6,8 +6,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from grove.codec.errors import BitstreamError, CodecError, ModelMismatchError
-from grove.codec.sound.source import ALLOW_TRUNCATED_HINT
+from grove.codec.errors import CodecError, ModelMismatchError, TruncatedAudioError
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -67,10 +66,6 @@ _STATUSES: Final[dict[ProblemCode, int]] = {
 }
 
 
-# They name options of the command line, which a request does not have.
-_LOCAL_HINTS: Final = (ALLOW_TRUNCATED_HINT,)
-
-
 class Problem(CodecError):  # noqa: N818 - RFC 9457's word
     """A refusal of one request."""
 
@@ -112,11 +107,11 @@ def problem_of(error: CodecError) -> Problem:
             return error
         case ModelMismatchError():
             return Problem(ProblemCode.CONFLICT, str(error))
-        case BitstreamError():
-            return Problem(ProblemCode.BAD_CONTENT, str(error), error.hint)
+        case TruncatedAudioError():
+            # Its advice is for who opens the file.
+            return Problem(ProblemCode.BAD_CONTENT, str(error))
         case _:
-            hint = None if error.hint in _LOCAL_HINTS else error.hint
-            return Problem(ProblemCode.BAD_CONTENT, str(error), hint)
+            return Problem(ProblemCode.BAD_CONTENT, str(error), error.hint)
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:

@@ -1,4 +1,4 @@
-"""A resume that reached the wrong worker: pass its messages to the one that keeps the session."""
+"""Forwards a resume that reached the wrong worker to the one that keeps the session."""
 
 import asyncio
 from contextlib import suppress

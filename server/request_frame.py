@@ -1,4 +1,4 @@
-"""Around every request: an id, the model header, a log line, a metric, and problem documents."""
+"""Middleware: an id, the model header, a log line, a metric, and problem documents."""
 
 import secrets
 import time

@@ -1,4 +1,4 @@
-"""Everything that one worker process runs, put together once at start."""
+"""The service object: everything that one worker process runs, put together once at start."""
 
 import asyncio
 from collections.abc import AsyncIterator

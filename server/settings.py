@@ -1,4 +1,4 @@
-"""What an operator can set, by `GROVE_*` in the environment."""
+"""Settings of the service, by `GROVE_*` in the environment."""
 
 import difflib
 import ipaddress

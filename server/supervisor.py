@@ -1,4 +1,4 @@
-"""Several workers: started together, replaced when they die, drained together."""
+"""Supervises workers: started together, replaced when they die, drained together."""
 
 import multiprocessing
 import os

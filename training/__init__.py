@@ -1,0 +1,1 @@
+"""Training of codecs: data, losses, the loop, evaluation and release."""

@@ -1,4 +1,4 @@
-"""An exponential average of the weights: what is validated and exported."""
+"""The exponential average of the weights: what is validated and exported."""
 
 import torch
 from torch import Tensor, nn

@@ -1,11 +1,11 @@
 """Checkpoints that appear whole or not at all: the last few, and the best."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from grove.codec.atomic import atomic_file
 from grove.codec.errors import ConfigError
 
 _PATTERN = "step-*.pt"
@@ -14,12 +14,8 @@ BEST = "best.pt"
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write `content` so that a kill at any moment leaves the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with atomic_file(path, overwrite=True) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

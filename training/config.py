@@ -10,67 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from grove.codec.config import CodecConfig, Frozen
 from grove.codec.errors import ConfigError
 from grove.training.data.config import AugmentConfig, DataConfig, Share, Weight, ascending
-
-SpectralScale = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=4)]]
-"""Window in samples (the hop is a quarter of it) and mel bands."""
-
-
-# --- losses -----------------------------------------------------------------------------
-
-
-class FixedBalance(Frozen):
-    """Terms are added with their weights."""
-
-    kind: Literal["fixed"] = "fixed"
-
-
-class GradientBalance(Frozen):
-    """EnCodec's balancer: weights are shares of the gradient's norm at the codec's output."""
-
-    kind: Literal["gradient"] = "gradient"
-    total_norm: float = Field(1.0, gt=0)
-    decay: float = Field(0.999, ge=0, lt=1)
-
-
-BalanceConfig = Annotated[FixedBalance | GradientBalance, Field(discriminator="kind")]
-
-
-class LossConfig(Frozen):
-    """The training loss: a weight per term (0: not computed), and how the terms are measured."""
-
-    mel: Weight = 5.0
-    stft: Weight = 3.0
-    wave: Weight = 2.0
-    commitment: Weight = 1.0
-    loudness: Weight = 0.0
-    noise: Weight = 0.0
-    disturbance: Weight = 0.0
-    energy: Weight = 0.0
-    """The energy distance of spectrograms, over two draws of the decoder's chance."""
-    low_band: Weight = 0.0
-    """Complex distance below 1.4 kHz, each band relative to itself, by `follow_by_level`."""
-    colour: Weight = 0.0
-    """Distance of the energy over a whole crop by bands, so that nothing comes out too quiet."""
-    likelihood: Weight = 0.0
-    """Of the original under a decoder with chance, in nats a coefficient."""
-    repulsion: Share = 1.0
-    """How much two draws shall differ: 1 makes the energy distance proper."""
-    adversarial: Weight = 1.0
-    feature_matching: Weight = 2.0
-    balance: BalanceConfig = FixedBalance()
-    level_normalised: bool = True
-    stft_exponent: float = Field(1.0, gt=0, le=1)
-    scales: tuple[SpectralScale, ...] = Field(
-        ((256, 40), (512, 64), (1024, 100), (2048, 160)), min_length=1
-    )
-    follow_by_level: tuple[Share, ...] = ()
-    """Share of `stft` and `wave` from level 1 up; the last holds above; empty: all of both.
-
-    A few bits cannot carry phase, and a decoder punished for that learns to be quiet.
-    """
-    scales_per_step: int = Field(2, ge=1)
-    """How many of the scales a step draws; more than there are: all."""
-
+from grove.training.loss.terms import LossConfig
 
 # --- optimizers -------------------------------------------------------------------------
 

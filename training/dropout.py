@@ -1,4 +1,4 @@
-"""Which levels each frame of a batch carries: bitrates to serve, and bursts of lost packets."""
+"""Dropout of levels and packets: the bitrates a batch is to serve, and bursts of losses."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: progress, a log, TensorBoard, a summary file."""
+"""The journal of a run: progress, a log, TensorBoard, a summary file."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from grove.codec.atomic import atomic_file
 from grove.codec.books import book_use, histograms
 from grove.codec.model.codec import CodecNetwork
 from grove.training.config import Recipe
@@ -137,5 +138,6 @@ def _continued(path: Path, start_step: int) -> TextIO:
     """Open the scalars for appending, without what a killed run wrote past its checkpoint."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= start_step]
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    with atomic_file(path, overwrite=True) as file:
+        file.write("".join(f"{line}\n" for line in kept).encode())
     return path.open("a", encoding="utf-8")

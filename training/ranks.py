@@ -1,4 +1,4 @@
-"""One process or many: what each rank trains on, and what all of them average."""
+"""Distributed training: what each rank trains on, and what all of them average."""
 
 import os
 from typing import NamedTuple

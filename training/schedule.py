@@ -1,4 +1,4 @@
-"""Where in the recipe a step lies, and how large its learning rate is."""
+"""The schedule: where in the recipe a step lies, and how large its learning rate is."""
 
 import math
 from typing import NamedTuple

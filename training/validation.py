@@ -1,4 +1,4 @@
-"""Scores of held-out clips while a run goes on: by ear-like metrics, not by the training loss."""
+"""Validation during a run: held-out clips scored by ear-like metrics, not by the training loss."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

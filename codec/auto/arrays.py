@@ -1,4 +1,4 @@
-"""Arrays of a caller: numpy, lists, or torch's tensors where torch is loaded; we never load it."""
+"""Arrays that callers bring: numpy, lists, or tensors where torch is loaded; we never load it."""
 
 from __future__ import annotations
 

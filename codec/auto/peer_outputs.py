@@ -1,4 +1,4 @@
-"""What the models of Mimi and DAC hand back, with every name that transformers has in it."""
+"""Outputs of the shims for Mimi and DAC, with every name that transformers has in them."""
 
 from dataclasses import dataclass
 from typing import Never

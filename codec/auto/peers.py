@@ -1,4 +1,4 @@
-"""`AutoCodec` with the names, arguments and shapes of transformers' Mimi, EnCodec and DAC.
+"""Shims, not the real models: `AutoCodec` under the interfaces of Mimi, EnCodec and DAC.
 
 A script changes its import line. What these models have and this codec has not raises one
 `UnsupportedError` that says what there is instead.

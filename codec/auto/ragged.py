@@ -1,4 +1,4 @@
-"""Whole signals of unequal length through the codec together; none is changed by its company.
+"""Batches of whole signals of unequal length: coded together, none changed by its company.
 
 The longest come first, so that those still running are always the first rows of the batch.
 """

@@ -1,4 +1,4 @@
-"""What is coded: voices made of harmonics under noise. Speed does not depend on the sound."""
+"""Synthetic audio to measure with: harmonics under noise. Speed does not depend on it."""
 
 import numpy as np
 

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 import typer
 
 from grove import __version__
+from grove.codec.atomic import OutputClosedError
+from grove.codec.cli.clock import seconds_of
 from grove.codec.cli.report import (
     EXIT_BROKEN_PIPE,
     EXIT_DONE,
@@ -21,7 +23,6 @@ from grove.codec.cli.report import (
     EXIT_REFUSED,
     Failure,
     Failures,
-    OutputClosedError,
     emit,
     failure_of,
     log,
@@ -37,6 +38,9 @@ _EPILOG = (
     "Exit codes: 0 done; 2 refused, with one `error:` line and nothing written; 3 done, but the "
     "input was damaged; 130 interrupted."
 )
+
+_FROM_HELP = "Where to begin: 90, 1:30 or 0:01:30.5; the start if not given."
+_TO_HELP = "Where to end; the end if not given, or if that comes sooner."
 
 app = typer.Typer(
     name="grove",
@@ -122,12 +126,12 @@ def encode(
     as_json: Json = False,
 ) -> int:
     """Audio to tokens: WAV, FLAC, Ogg, MP3 or AIFF to .grv."""
-    from grove.codec.cli.files import Encode, RunOptions, run_files
+    from grove.codec.cli.files import CodecOptions, Encode, run_files
 
     return run_files(
         Selection(paths, out, AUDIO_SUFFIXES, ".grv"),
         Encode(levels, stereo, allow_truncated),
-        RunOptions(model, threads, force, as_json, quiet),
+        CodecOptions(model=model, threads=threads, force=force, as_json=as_json, quiet=quiet),
     )
 
 
@@ -148,12 +152,12 @@ def decode(
     as_json: Json = False,
 ) -> int:
     """Tokens to audio: .grv to WAV, FLAC, Ogg or raw samples, as long as the original."""
-    from grove.codec.cli.files import Decode, RunOptions, run_files
+    from grove.codec.cli.files import CodecOptions, Decode, run_files
 
     return run_files(
         Selection(paths, out, CONTAINER_SUFFIXES, f".{format or 'wav'}"),
         Decode(levels, rate, format),
-        RunOptions(model, threads, force, as_json, quiet),
+        CodecOptions(model=model, threads=threads, force=force, as_json=as_json, quiet=quiet),
     )
 
 
@@ -174,13 +178,64 @@ def transcode(
     as_json: Json = False,
 ) -> int:
     """Audio to audio through the codec: hear what a bitrate sounds like."""
-    from grove.codec.cli.files import Encode, RunOptions, Transcode, run_files
+    from grove.codec.cli.files import CodecOptions, Encode, Transcode, run_files
 
     return run_files(
         Selection(paths, out, AUDIO_SUFFIXES, f".{format or 'wav'}"),
         Transcode(Encode(levels, stereo, allow_truncated), rate, format),
-        RunOptions(model, threads, force, as_json, quiet),
+        CodecOptions(model=model, threads=threads, force=force, as_json=as_json, quiet=quiet),
     )
+
+
+@app.command()
+def cut(
+    paths: Paths,
+    *,
+    from_s: Annotated[
+        float | None,
+        typer.Option("--from", parser=seconds_of, metavar="TIME", help=_FROM_HELP),
+    ] = None,
+    to_s: Annotated[
+        float | None, typer.Option("--to", parser=seconds_of, metavar="TIME", help=_TO_HELP)
+    ] = None,
+    levels: Annotated[
+        int | None, typer.Option(min=1, help="Keep at most so many levels of each frame.")
+    ] = None,
+    out: OutFolder = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """A part of a .grv file, or fewer of its levels, without decoding: exact to the sample.
+
+    Half a second before the part stays in the file for the decoder to begin on, unheard.
+    """
+    from grove.codec.cli.batch import RunOptions
+    from grove.codec.cli.edit import Cut, run_cut
+
+    return run_cut(
+        Selection(paths, out, CONTAINER_SUFFIXES, ".grv"),
+        Cut(from_s, to_s, levels),
+        RunOptions(force=force, as_json=as_json, quiet=quiet),
+    )
+
+
+@app.command()
+def join(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="IN… OUT", help="Files, the last to write; - for stdin and stdout."),
+    ],
+    *,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """.grv files of one model one after another, without decoding."""
+    from grove.codec.cli.batch import RunOptions
+    from grove.codec.cli.edit import run_join
+
+    return run_join(paths, RunOptions(force=force, as_json=as_json, quiet=quiet))
 
 
 @app.command()

@@ -1,15 +1,13 @@
 """`grove encode`, `decode` and `transcode`: what they do with every file."""
 
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import assert_never
 
-from grove.codec.atomic import OutputError
 from grove.codec.bundle import load_bundle, shipped_maker
+from grove.codec.cli.batch import RunOptions, make_folder, run_tasks, tasks_of
 from grove.codec.cli.pipes import (
-    add_our_hint,
     audio_in,
     audio_out,
     audio_output,
@@ -18,40 +16,23 @@ from grove.codec.cli.pipes import (
     refuse_audio_name,
 )
 from grove.codec.cli.progress import counted, progress
-from grove.codec.cli.report import (
-    EXIT_DAMAGED,
-    EXIT_DONE,
-    EXIT_REFUSED,
-    Failure,
-    FileReport,
-    FilesDocument,
-    OutputClosedError,
-    emit,
-    failure_of,
-    log,
-    say_damage,
-    say_failure,
-)
-from grove.codec.cli.selection import Selection, Task, UsageError
+from grove.codec.cli.report import FileReport, output_bytes
+from grove.codec.cli.selection import Selection, Task
 from grove.codec.container.assembler import SegmentEnd
 from grove.codec.container.decode import decode_container, output_samples, transcode_audio
 from grove.codec.container.encode import AudioEncoder, encode_audio
 from grove.codec.container.file import ContainerFile, ContainerReader
-from grove.codec.errors import CodecError
 from grove.codec.runtime import Codec
 from grove.codec.sound.source import AudioSource
 from grove.codec.stream import check_levels
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What every command about files takes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodecOptions(RunOptions):
+    """What the commands take that run the model."""
 
     model: str | None = None
     threads: int = 1
-    force: bool = False
-    as_json: bool = False
-    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +65,18 @@ class Transcode:
 Work = Encode | Decode | Transcode
 
 
-def run_files(selection: Selection, work: Work, options: RunOptions) -> int:
-    """Do the work with each file, and go on behind one that is refused; return the exit code."""
-    tasks = selection.tasks()
-    if options.as_json and any(task.target is None for task in tasks):
-        raise UsageError(
-            "the report and the output cannot both go to stdout",
-            hint="name an output file, or leave out --json",
-        )
+def run_files(selection: Selection, work: Work, options: CodecOptions) -> int:
+    """Do the work with each file; return the exit code."""
+    tasks = tasks_of(selection, options)
     codec = open_codec(options.model, options.threads)
-    reports: list[FileReport] = []
-    failures: list[Failure] = []
-    for task in tasks:
-        try:
-            reports.append(_done(codec, task, work, options))
-        except OutputClosedError:
-            raise
-        except CodecError as error:
-            failures.append(failure_of(error, task.source_name))
-    if options.as_json:
-        emit(FilesDocument(tuple(reports), tuple(failures)).to_json())
-    if failures:
-        return EXIT_REFUSED
-    return EXIT_DAMAGED if any(report.is_damaged for report in reports) else EXIT_DONE
+    return run_tasks(tasks, options, lambda task: _worked(codec, task, work, options))
 
 
 def open_codec(model: str | None, threads: int = 1) -> Codec:
     return Codec(load_bundle(model), threads)
 
 
-def maker_of(model_sha256: str, codec: Codec, options: RunOptions) -> Codec:
+def maker_of(model_sha256: str, codec: Codec, options: CodecOptions) -> Codec:
     """Return what decodes these tokens: `codec`, or where nobody named it, a shipped model."""
     if options.model is not None or model_sha256 == codec.spec.model_sha256:
         return codec
@@ -126,53 +89,24 @@ def _shipped(path: Path, threads: int) -> Codec:
     return Codec(load_bundle(path), threads)
 
 
-def _done(codec: Codec, task: Task, work: Work, options: RunOptions) -> FileReport:
-    """Do the work of one file and tell of it."""
-    try:
-        report = _worked(codec, task, work, options)
-    except OutputClosedError:
-        raise
-    except CodecError as error:
-        add_our_hint(error)
-        if not options.as_json:
-            say_failure(failure_of(error, task.source_name))
-        raise
-    if not options.as_json:
-        say_damage(report)
-        if sys.stderr.isatty() and not options.quiet:
-            log(report.summary)
-    return report
+def _worked(codec: Codec, task: Task, work: Work, options: CodecOptions) -> FileReport:
+    match work:
+        case Encode():
+            return _encode(codec, task, work, options)
+        case Decode():
+            return _decode(codec, task, work, options)
+        case Transcode():
+            return _transcode(codec, task, work, options)
+        case _:
+            assert_never(work)
 
 
-def _worked(codec: Codec, task: Task, work: Work, options: RunOptions) -> FileReport:
-    """Do the work; that nobody reads the output any more is told from all other trouble."""
-    try:
-        match work:
-            case Encode():
-                return _encode(codec, task, work, options)
-            case Decode():
-                return _decode(codec, task, work, options)
-            case Transcode():
-                return _transcode(codec, task, work, options)
-            case _:
-                assert_never(work)
-    except OutputError as error:
-        if isinstance(error.__cause__, BrokenPipeError):
-            raise OutputClosedError("the output was closed") from error
-        raise
-    except BrokenPipeError as error:
-        raise OutputClosedError("the output was closed") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CodecError(f"{task.source_name} to {task.target_name}: {reason}") from error
-
-
-def _encode(codec: Codec, task: Task, work: Encode, options: RunOptions) -> FileReport:
+def _encode(codec: Codec, task: Task, work: Encode, options: CodecOptions) -> FileReport:
     refuse_audio_name(task)
     levels = _levels(codec, work.levels)
     with audio_in(task, work.allow_truncated) as source:
         encoder = AudioEncoder(codec, source, stereo=work.stereo)
-        _make_folder(task)
+        make_folder(task)
         with (
             container_out(task, options.force) as out,
             progress(task.source_name, source.declared_samples, not options.quiet) as advance,
@@ -185,12 +119,12 @@ def _encode(codec: Codec, task: Task, work: Encode, options: RunOptions) -> File
             samples=length.source_samples,
             sample_rate_hz=source.sample_rate_hz,
             channels=encoder.streams,
-            output_bytes=_size(task),
+            output_bytes=output_bytes(task),
             damage=_shortfall(source),
         )
 
 
-def _decode(codec: Codec, task: Task, work: Decode, options: RunOptions) -> FileReport:
+def _decode(codec: Codec, task: Task, work: Decode, options: CodecOptions) -> FileReport:
     output = audio_output(task, work.format)
     with container_in(task) as container:
         channels = container.header.channels
@@ -198,7 +132,7 @@ def _decode(codec: Codec, task: Task, work: Decode, options: RunOptions) -> File
         codec = maker_of(container.header.codec.model_sha256, codec, options)
         blocks = decode_container(codec, container, rate_hz, work.levels)
         samples = _samples_of(container, rate_hz)
-        _make_folder(task)
+        make_folder(task)
         with (
             audio_out(
                 task, output, rate_hz, channels, force=options.force, samples=samples
@@ -214,19 +148,19 @@ def _decode(codec: Codec, task: Task, work: Decode, options: RunOptions) -> File
             samples=writer.samples_written,
             sample_rate_hz=rate_hz,
             channels=channels,
-            output_bytes=_size(task),
+            output_bytes=output_bytes(task),
             damage=tuple(str(damage) for damage in container.damage),
             omitted_damage_count=container.omitted_damage_count,
         )
 
 
-def _transcode(codec: Codec, task: Task, work: Transcode, options: RunOptions) -> FileReport:
+def _transcode(codec: Codec, task: Task, work: Transcode, options: CodecOptions) -> FileReport:
     output = audio_output(task, work.format)
     levels = _levels(codec, work.encode.levels)
     with audio_in(task, work.encode.allow_truncated) as source:
         encoder = AudioEncoder(codec, source, stereo=work.encode.stereo)
         rate_hz = work.rate_hz or source.sample_rate_hz
-        _make_folder(task)
+        make_folder(task)
         with (
             audio_out(task, output, rate_hz, encoder.streams, force=options.force) as writer,
             progress(task.source_name, source.declared_samples, not options.quiet) as advance,
@@ -241,7 +175,7 @@ def _transcode(codec: Codec, task: Task, work: Transcode, options: RunOptions) -
             samples=writer.samples_written,
             sample_rate_hz=rate_hz,
             channels=encoder.streams,
-            output_bytes=_size(task),
+            output_bytes=output_bytes(task),
             damage=_shortfall(source),
         )
 
@@ -250,16 +184,6 @@ def _levels(codec: Codec, levels: int | None) -> int:
     wanted = codec.spec.levels if levels is None else levels
     check_levels(codec.spec, wanted)
     return wanted
-
-
-def _make_folder(task: Task) -> None:
-    """Make the folders below --out that a file goes into, once there is something to put there."""
-    if task.target is None or not task.makes_folder:
-        return
-    try:
-        task.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{task.target.parent}: cannot be made: {error.strerror}") from error
 
 
 def _samples_of(container: ContainerReader | ContainerFile, rate_hz: int) -> int | None:
@@ -276,9 +200,3 @@ def _samples_of(container: ContainerReader | ContainerFile, rate_hz: int) -> int
 
 def _shortfall(source: AudioSource) -> tuple[str, ...]:
     return () if source.shortfall is None else (f"is truncated: {source.shortfall}",)
-
-
-def _size(task: Task) -> int | None:
-    if task.target is None or not task.target.is_file():
-        return None
-    return task.target.stat().st_size

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from grove.codec.container.writer import ByteSink
+
 _PATIENCE_SECONDS = 0.7
 
 Advance = Callable[[int], None]
@@ -43,6 +45,22 @@ def counted(blocks: Iterable[T], advance: Advance) -> Iterator[T]:
     for block in blocks:
         yield block
         advance(len(block))
+
+
+class CountedSink:
+    """Hands bytes on, each of them counted."""
+
+    def __init__(self, out: "ByteSink", advance: Advance) -> None:
+        self._out = out
+        self._advance = advance
+
+    def write(self, data: bytes, /) -> int | None:
+        written = self._out.write(data)
+        self._advance(len(data) if written is None else written)
+        return written
+
+    def flush(self) -> None:
+        self._out.flush()
 
 
 class _Bar:

@@ -4,6 +4,8 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 
+from grove.codec.atomic import OutputClosedError
+from grove.codec.cli.selection import Task
 from grove.codec.errors import CodecError
 
 EXIT_DONE = 0
@@ -15,10 +17,6 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 _MOST_WARNINGS = 20
-
-
-class OutputClosedError(CodecError):
-    """Whoever read our output has gone away; nobody is left to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +75,61 @@ class FilesDocument:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
-def failure_of(error: CodecError, name: str | None = None) -> Failure:
-    """Return an error as one line that names the file it is about."""
-    message = str(error)
-    if name is not None and name not in message:
-        message = f"{name}: {message}"
-    return Failure(_one_line(message), error.hint and _one_line(error.hint), name)
+@dataclass(frozen=True, slots=True)
+class InputReport:
+    """One of the files that were joined."""
+
+    input: str
+    damage: tuple[str, ...] = ()
+    omitted_damage_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JoinDocument:
+    """What became of files that were joined; `errors` says why it was refused."""
+
+    inputs: tuple[InputReport, ...]
+    output: str
+    frames: int
+    samples: int
+    """Per channel, at the codec's rate."""
+    sample_rate_hz: int
+    channels: int
+    output_bytes: int | None
+    errors: tuple[Failure, ...] = ()
+
+    @property
+    def is_damaged(self) -> bool:
+        return any(one.damage for one in self.inputs)
+
+    @property
+    def summary(self) -> str:
+        seconds = self.samples / self.sample_rate_hz
+        size = "" if self.output_bytes is None else f", {self.output_bytes:,} bytes"
+        return f"{len(self.inputs)} files -> {self.output}: {seconds:.2f} s{size}"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def failure_of(error: CodecError) -> Failure:
+    """Return an error as one line, and one of advice."""
+    return Failure(_one_line(str(error)), error.hint and _one_line(error.hint))
+
+
+def file_failure(error: CodecError, name: str, hint: str | None) -> Failure:
+    """Return the same of a file's error, which names the file; `hint` is in terms of options."""
+    failure = failure_of(error)
+    says_it = name in failure.message
+    message = failure.message if says_it else f"{name}: {failure.message}"
+    return Failure(message, hint and _one_line(hint), name)
+
+
+def output_bytes(task: Task) -> int | None:
+    """Return the size of what a task wrote; None where that is no file."""
+    if task.target is None or not task.target.is_file():
+        return None
+    return task.target.stat().st_size
 
 
 def emit(text: str) -> None:
@@ -104,7 +151,7 @@ def say_failure(failure: Failure) -> None:
         log(f"hint: {failure.hint}")
 
 
-def say_damage(report: FileReport) -> None:
+def say_damage(report: FileReport | InputReport) -> None:
     for line in report.damage[:_MOST_WARNINGS]:
         log(f"warning: {report.input}: {_one_line(line)}")
     unsaid = len(report.damage[_MOST_WARNINGS:]) + report.omitted_damage_count

@@ -56,7 +56,9 @@ def tokenize(
     row_seconds: Annotated[
         float, typer.Option(min=1, help="Longer audio becomes several rows.")
     ] = 3600,
-    vad: Annotated[bool, typer.Option("--vad", help="Keep only what is loud, a row each.")] = False,
+    level_gate: Annotated[
+        bool, typer.Option("--level-gate", help="Keep only what is above -45 dBFS, a row each.")
+    ] = False,
     canonical: Annotated[
         bool,
         typer.Option(
@@ -76,7 +78,7 @@ def tokenize(
 ) -> int:
     """A corpus to tokens for language models, in shards with a manifest and a ledger."""
     from grove.codec.bundle import load_bundle
-    from grove.codec.tokens.records import TokenizeSettings, VadConfig
+    from grove.codec.tokens.records import LevelGateConfig, TokenizeSettings
     from grove.codec.tokens.run import Request
 
     bundle = load_bundle(model)
@@ -85,7 +87,7 @@ def tokenize(
         levels=bundle.spec.levels if levels is None else levels,
         items_per_shard=items_per_shard,
         row_seconds=row_seconds,
-        vad=VadConfig() if vad else None,
+        level_gate=LevelGateConfig() if level_gate else None,
         canonical=canonical,
     )
     request = Request(
@@ -214,7 +216,7 @@ def triton(
 ) -> int:
     """Write a Triton model repository: encoder and decoder, their memory kept by the server."""
     from grove.codec.bundle import load_bundle
-    from grove.codec.tokens.triton import write_repository
+    from grove.tools.triton import write_repository
 
     for path in write_repository(load_bundle(model), out):
         emit(str(path))

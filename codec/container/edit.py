@@ -1,98 +1,109 @@
 """Containers from containers, without decoding audio: join, cut, lower the bitrate.
 
-Each function returns what was wrong with its sources; frames lost there have level 0 in the result.
+What was wrong with a source is in its reader's `damage`; frames lost there have level 0 in the
+result.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from grove.codec.container.assembler import Block, Levels, SegmentEnd, SegmentStart
-from grove.codec.container.damage import Damage
-from grove.codec.container.file import ContainerFile, ContainerReader
+from grove.codec.container.file import ContainerFile
 from grove.codec.container.header import ContainerHeader, check_same_frames
 from grove.codec.container.records import MAX_SOURCE_DRIFT_SAMPLES, Segment, scaled_sample_count
 from grove.codec.container.writer import ByteSink, ContainerWriter
 from grove.codec.errors import BitstreamError, ModelMismatchError
 from grove.codec.stream import frames_around
 
-# Longer than the default decoder remembers (8 blocks of 7 taps), so that a cut changes no sample.
+# Longer than any shipped decoder remembers, so that a cut changes no sample.
 DEFAULT_PREROLL_FRAMES = 50
 
 
-def concat(sources: Sequence[Path], out: ByteSink) -> tuple[tuple[Damage, ...], ...]:
-    """Join files of one model: every segment keeps its frames and counts, the decoder restarts."""
-    header = _joint_header(sources)
-    writer = ContainerWriter(out, header)
-    damage = []
-    for source in sources:
-        with source.open("rb") as file:
-            reader = ContainerFile(file)
-            same_rate = reader.header.source_sample_rate_hz == header.source_sample_rate_hz
-            _copy(reader, writer, _unchanged, keeps_source_counts=same_rate)
-            damage.append(reader.damage)
-    writer.finish()
-    return tuple(damage)
+class Written(NamedTuple):
+    """What a result holds."""
+
+    frames: int
+    samples: int
+    """At the codec's rate."""
 
 
-def lower_levels(source: Path, out: ByteSink, level: int) -> tuple[Damage, ...]:
+class NamedHeader(NamedTuple):
+    """The header of a file to be joined, and what to call the file."""
+
+    name: str
+    header: ContainerHeader
+
+
+class Joiner:
+    """Writes files of one model one after another; each starts its decoder anew.
+
+    Every segment keeps its frames and counts.
+    """
+
+    def __init__(self, headers: Iterable[NamedHeader], out: ByteSink) -> None:
+        """Refuse files that do not belong together before anything is written."""
+        self._writer = ContainerWriter(out, joint_header(headers))
+
+    def append(self, reader: ContainerFile) -> None:
+        rate_hz = self._writer.header.source_sample_rate_hz
+        same_rate = reader.header.source_sample_rate_hz == rate_hz
+        _copy(reader, self._writer, _unchanged, keeps_source_counts=same_rate)
+
+    def finish(self) -> Written:
+        return _finished(self._writer)
+
+
+def lower_levels(reader: ContainerFile, out: ByteSink, level: int) -> Written:
     """Keep at most `level` levels of every frame."""
-    with source.open("rb") as file:
-        reader = ContainerFile(file)
-        if not 0 <= level <= reader.header.codec.levels:
-            raise BitstreamError(f"level must lie in 0..{reader.header.codec.levels}, got {level}")
-        writer = ContainerWriter(out, reader.header)
-        _copy(reader, writer, lambda levels: np.minimum(levels, level), keeps_source_counts=True)
-        writer.finish()
-        return reader.damage
+    at_most = _at_most(level, reader.header)
+    writer = ContainerWriter(out, reader.header)
+    _copy(reader, writer, at_most, keeps_source_counts=True)
+    return _finished(writer)
 
 
 def trim(
-    source: Path,
+    reader: ContainerFile,
     out: ByteSink,
     first_sample: int,
     end_sample: int,
+    *,
+    level: int | None = None,
     preroll_frames: int = DEFAULT_PREROLL_FRAMES,
-) -> tuple[Damage, ...]:
+) -> Written:
     """Keep the samples first_sample..end_sample - 1, counted at the codec's rate.
 
     `preroll_frames` frames before the cut stay in, for the decoder to warm up on; what it makes
-    of them is skipped.
+    of them is skipped. Of every frame at most `level` levels are kept, if it is given.
     """
     if preroll_frames < 0:
         raise BitstreamError(f"preroll_frames must be at least 0, got {preroll_frames}")
-    with source.open("rb") as file:
-        reader = ContainerFile(file)
-        if not 0 <= first_sample <= end_sample <= reader.sample_count:
-            raise BitstreamError(
-                f"samples {first_sample}..{end_sample} are not within 0..{reader.sample_count}"
-            )
-        writer = ContainerWriter(out, reader.header)
-        segment_sample = 0
-        for segment in reader.segments:
-            start = max(0, first_sample - segment_sample)
-            stop = min(segment.sample_count, end_sample - segment_sample)
-            if start < stop:
-                _copy_part(reader, writer, segment, (start, stop), preroll_frames)
-            segment_sample += segment.sample_count
-        writer.finish()
-        return reader.damage
+    if not 0 <= first_sample <= end_sample <= reader.sample_count:
+        raise BitstreamError(
+            f"samples {first_sample}..{end_sample} are not within 0..{reader.sample_count}"
+        )
+    new_levels = _unchanged if level is None else _at_most(level, reader.header)
+    writer = ContainerWriter(out, reader.header)
+    segment_sample = 0
+    for segment in reader.segments:
+        start = max(0, first_sample - segment_sample)
+        stop = min(segment.sample_count, end_sample - segment_sample)
+        if start < stop:
+            part = _Part(segment, start, stop, preroll_frames)
+            _copy_part(reader, writer, part, new_levels)
+        segment_sample += segment.sample_count
+    return _finished(writer)
 
 
-def _joint_header(sources: Sequence[Path]) -> ContainerHeader:
+def joint_header(headers: Iterable[NamedHeader]) -> ContainerHeader:
     """Return the header of the files joined; refuse files that do not belong together."""
-    if not sources:
+    joint: ContainerHeader | None = None
+    for name, header in headers:
+        joint = header if joint is None else _merged(joint, header, name)
+    if joint is None:
         raise BitstreamError("nothing to join: no file given")
-    joint = _read_header(sources[0])
-    for source in sources[1:]:
-        joint = _merged(joint, _read_header(source), source.name)
     return joint
-
-
-def _read_header(source: Path) -> ContainerHeader:
-    with source.open("rb") as file:
-        return ContainerReader(file).header
 
 
 def _merged(joint: ContainerHeader, header: ContainerHeader, name: str) -> ContainerHeader:
@@ -119,8 +130,19 @@ def _merged(joint: ContainerHeader, header: ContainerHeader, name: str) -> Conta
     )
 
 
+def _finished(writer: ContainerWriter) -> Written:
+    writer.finish()
+    return Written(writer.frame_count, writer.sample_count)
+
+
 def _unchanged(levels: Levels) -> Levels:
     return levels
+
+
+def _at_most(level: int, header: ContainerHeader) -> Callable[[Levels], Levels]:
+    if not 0 <= level <= header.codec.levels:
+        raise BitstreamError(f"level must lie in 0..{header.codec.levels}, got {level}")
+    return lambda levels: np.minimum(levels, level)
 
 
 def _copy(
@@ -143,20 +165,29 @@ def _copy(
                 )
 
 
+class _Part(NamedTuple):
+    """Samples start..stop - 1 of a segment, and how many frames before them are to stay in."""
+
+    segment: Segment
+    start: int
+    stop: int
+    preroll_frames: int
+
+
 def _copy_part(
     reader: ContainerFile,
     writer: ContainerWriter,
-    segment: Segment,
-    samples: tuple[int, int],
-    preroll_frames: int,
+    part: _Part,
+    new_levels: Callable[[Levels], Levels],
 ) -> None:
-    """Copy the frames that samples start..stop - 1 of a segment need, as a segment of its own."""
-    spec, (start, stop) = reader.header.codec, samples
+    """Copy the frames that a part needs, as a segment of its own."""
+    spec, (segment, start, stop, preroll_frames) = reader.header.codec, part
     skip = segment.skip_samples
-    part = frames_around(spec, start + skip, stop + skip, preroll_frames)
-    writer.begin_segment(part.skip_samples)
-    for block in reader.blocks(segment.first_frame + part.first, segment.first_frame + part.end):
-        writer.write(block.codes, block.levels)
+    needed = frames_around(spec, start + skip, stop + skip, preroll_frames)
+    writer.begin_segment(needed.skip_samples)
+    first = segment.first_frame
+    for block in reader.blocks(first + needed.first, first + needed.end):
+        writer.write(block.codes, new_levels(block.levels))
     writer.end_segment(stop - start, _source_count(segment, start, stop, reader.header))
 
 

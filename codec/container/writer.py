@@ -95,6 +95,16 @@ class ContainerWriter:
     def header(self) -> ContainerHeader:
         return self._context.header
 
+    @property
+    def frame_count(self) -> int:
+        """How many frames are written; complete once the segment is ended."""
+        return self._written_frames
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples the ended segments stand for, at the codec's rate."""
+        return sum(segment.sample_count for segment in self._segments)
+
     def begin_segment(self, skip_samples: int = 0) -> None:
         """Start codes of a new encoder run; the first one starts by itself."""
         self._check_not_closed()

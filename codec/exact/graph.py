@@ -1,4 +1,4 @@
-"""An encoder graph once more, in numpy and float64: slow, and the same to 15 digits everywhere."""
+"""An interpreter of encoder graphs in numpy and float64: slow, equal to 15 digits everywhere."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What computes here: two of these that differ may differ in the last bits, and so in a code."""
+"""Versions of the runtime and kinds of kernels: where they differ, a code may differ."""
 
 import platform
 from functools import lru_cache

@@ -1,8 +1,8 @@
-"""What a file is, told by its first bytes and never by its name."""
+"""Recognises audio formats by a file's first bytes, never by its name."""
 
 from typing import Final, Literal
 
-from grove.codec.errors import AudioError
+from grove.codec.errors import AudioError, NotAudioError
 
 AudioContainer = Literal["wav", "flac", "ogg", "mp3", "aiff"]
 
@@ -45,7 +45,7 @@ def sniff(head: bytes, name: str) -> AudioContainer:
         return "aiff"
     if head[:3] == b"ID3" or is_mpeg_frame(head[:4]):
         return "mp3"
-    raise AudioError(f"{name}: is {_description(head)}, expected {_EXPECTED}", hint=_CONVERT)
+    raise NotAudioError(f"{name}: is {_description(head)}, expected {_EXPECTED}", _CONVERT, head)
 
 
 def is_mpeg_frame(header: bytes) -> bool:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from grove.codec.arrays import F32
 from grove.codec.config import Frozen
-from grove.codec.errors import AudioError
+from grove.codec.errors import AudioError, TruncatedAudioError
 from grove.codec.resample import MAX_RATE_HZ, MIN_RATE_HZ
 from grove.codec.sound.bytestream import ByteStream, shown_name, shown_path
 from grove.codec.sound.pcm import OutputEncoding, PcmFormat
@@ -21,7 +21,7 @@ from grove.codec.sound.sniff import SNIFF_BYTES, sniff
 from grove.codec.sound.wav import read_wav_header
 
 _SPOOL_BYTES: Final = 2**20
-ALLOW_TRUNCATED_HINT: Final = "what is there can be used by allowing truncated audio"
+_ALLOW_TRUNCATED_HINT: Final = "what is there can be used by allowing truncated audio"
 
 
 class AudioLimits(Frozen):
@@ -105,8 +105,8 @@ class AudioSource:
     def _read(self) -> F32:
         block = self._reader.read()
         if self._reader.shortfall is not None and not self._allow_truncated:
-            raise AudioError(
-                f"{self.name}: is truncated: {self.shortfall}", hint=ALLOW_TRUNCATED_HINT
+            raise TruncatedAudioError(
+                f"{self.name}: is truncated: {self.shortfall}", hint=_ALLOW_TRUNCATED_HINT
             )
         if self._reader.is_float and len(block):
             self._check_range(block)

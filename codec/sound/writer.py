@@ -12,7 +12,7 @@ import soundfile
 from pydantic import Field
 
 from grove.codec.arrays import F32
-from grove.codec.atomic import OutputError, atomic_file
+from grove.codec.atomic import atomic_file, output_error
 from grove.codec.config import Frozen
 from grove.codec.errors import AudioError
 from grove.codec.resample import MAX_RATE_HZ, MIN_RATE_HZ
@@ -301,8 +301,7 @@ class _Sink:
 
     def check(self) -> None:
         if self._error is not None:
-            reason = self._error.strerror or str(self._error)
-            raise OutputError(f"{self.name}: cannot be written: {reason}") from self._error
+            raise output_error(self.name, self._error) from self._error
 
     def _put(self, data: bytes) -> None:
         with self._errors_kept():

@@ -1,4 +1,4 @@
-"""Shards in this process, or in a pool of processes on this machine."""
+"""The local engine: shards in this process, or in a pool of processes on this machine."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Shards on a Ray cluster, as a Ray Data pipeline whose rows are shard numbers.
+"""The Ray engine: shards on a cluster, as a Ray Data pipeline whose rows are shard numbers.
 
 Workers write into the folder themselves, so it must lie on storage that all nodes share. A task
 whose worker or node dies is run again; what it had finished is found by its record.

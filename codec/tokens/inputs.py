@@ -1,4 +1,4 @@
-"""What a command line means: files, folders, patterns, lists and tars, as items in a fixed order.
+"""Inputs of a corpus: files, folders, patterns, lists and tars, as items in a fixed order.
 
 Nothing is held but the folder being read, so a corpus may have any size.
 """

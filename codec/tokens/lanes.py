@@ -1,4 +1,4 @@
-"""Many sources through the encoder at once; the rows come out in the order of the plan.
+"""Batched encoding of many sources, one row of a batch each; rows come out in the plan's order.
 
 A call of the graph costs least at about `ROWS_PER_CALL` rows. One long file fills that alone, short
 files share it; which is chosen changes no token, since rows of a call do not know of each other.
@@ -109,7 +109,7 @@ class _Lane:
         self.buffered_frames = 0
         self._codec = codec
         self._maker = maker
-        self._feed = frames_of(job, codec.spec, maker.settings.vad)
+        self._feed = frames_of(job, codec.spec, maker.settings.level_gate)
         self._most_frames = maker.settings.row_frames(codec.spec)
         self._rows: list[Row] = []
         self._frames = np.zeros((0, codec.spec.hop_samples), np.float32)

@@ -1,10 +1,11 @@
 """What a folder of tokens holds, as values that are written as JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import soxr
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from grove.codec.arrays import U16
 from grove.codec.bundle import Bundle
@@ -71,8 +72,8 @@ class CodecCard(Frozen):
         )
 
 
-class VadConfig(Frozen):
-    """When sound counts as speech: by its level alone."""
+class LevelGateConfig(Frozen):
+    """What is loud enough to keep; nothing but the level decides, so a slammed door is kept too."""
 
     threshold_dbfs: float = -45
     shortest_pause_s: float = Field(0.5, gt=0)
@@ -87,9 +88,18 @@ class TokenizeSettings(Frozen):
     items_per_shard: int = Field(512, ge=1)
     row_seconds: float = Field(3600, ge=1)
     """Longer audio becomes several rows, or memory would grow with the length of a file."""
-    vad: VadConfig | None = None
+    level_gate: LevelGateConfig | None = None
     canonical: bool = False
     """Codes that no processor and no version of the runtime moves."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gate_has_its_name(cls, raw: object) -> object:
+        """Take folders written when the gate was called `vad`."""
+        if not isinstance(raw, Mapping) or "vad" not in raw:
+            return raw
+        others = {name: value for name, value in raw.items() if name != "vad"}
+        return {"level_gate": raw["vad"], **others}
 
     def row_frames(self, spec: CodecSpec) -> int:
         return max(1, round(self.row_seconds * spec.frame_rate_hz))

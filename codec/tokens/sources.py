@@ -20,10 +20,10 @@ from grove.codec.errors import AudioError, CodecError
 from grove.codec.sound.sniff import AUDIO_SUFFIXES
 from grove.codec.sound.source import AudioSource, open_audio
 from grove.codec.stream import FrameFeed
+from grove.codec.tokens.level_gate import Cut, LevelGate
 from grove.codec.tokens.plan import FileItem, TarItem
-from grove.codec.tokens.records import VadConfig
+from grove.codec.tokens.records import LevelGateConfig
 from grove.codec.tokens.stores import open_bytes
-from grove.codec.tokens.vad import Cut, SpeechGate
 
 _SPOOL_BYTES: Final = 8 << 20
 _HASH_BYTES: Final = 1 << 20
@@ -92,7 +92,9 @@ def jobs_of(items: Iterable[FileItem | TarItem]) -> Iterator[Job]:
         yield Job(uri, segments, partial(open_bytes, uri))
 
 
-def frames_of(job: Job, spec: CodecSpec, vad: VadConfig | None = None) -> Iterator[Fed]:
+def frames_of(
+    job: Job, spec: CodecSpec, level_gate: LevelGateConfig | None = None
+) -> Iterator[Fed]:
     """Yield the start of each segment, its frames [k, hop], and its end."""
     if job.failure is not None:
         yield from _nothing(job, job.segments, job.failure)
@@ -120,10 +122,10 @@ def frames_of(job: Job, spec: CodecSpec, vad: VadConfig | None = None) -> Iterat
                 opened.channels,
                 cursor.position / opened.sample_rate_hz,
             )
-            if vad is None:
+            if level_gate is None:
                 yield from _whole(cursor, segment, start, spec)
             else:
-                yield from _spoken(cursor, segment, start, spec, vad)
+                yield from _spoken(cursor, segment, start, spec, level_gate)
 
 
 def _whole(
@@ -138,11 +140,15 @@ def _whole(
 
 
 def _spoken(
-    cursor: "_Cursor", segment: Segment, start: SegmentStart, spec: CodecSpec, vad: VadConfig
+    cursor: "_Cursor",
+    segment: Segment,
+    start: SegmentStart,
+    spec: CodecSpec,
+    level_gate: LevelGateConfig,
 ) -> Iterator[Fed]:
     """Yield each stretch of speech as a segment of its own; one without frames if there is none."""
     rate_hz = start.sample_rate_hz
-    gate, feed, stretch = SpeechGate(vad, rate_hz), FrameFeed(spec, rate_hz), 0
+    gate, feed, stretch = LevelGate(level_gate, rate_hz), FrameFeed(spec, rate_hz), 0
     cuts = chain.from_iterable(
         chain((gate.push(block) for block in _guarded(cursor, segment)), _lazily(gate.finish))
     )

@@ -1,4 +1,4 @@
-"""File work through the engine: blocks in, outcomes out, only a few slices of it under way."""
+"""A bounded queue of file work for the engine: blocks in, outcomes out, few of them under way."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Which format a reply has: `?format=` outranks `Accept`."""
+"""Content negotiation: which format a reply has; `?format=` outranks `Accept`."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
@@ -20,6 +20,8 @@ TOKEN_MEDIA_TYPES: Final[dict[TokenFormat, str]] = {
     "json": "application/json",
     "npy": "application/x-npy",
 }
+# Nothing in the bytes says their rate (RFC 2586).
+_HEADERLESS: Final[tuple[AudioFormat, ...]] = ("raw", "l16")
 _ALIASES: Final = {
     "audio/x-wav": "audio/wav",
     "audio/wave": "audio/wav",
@@ -45,6 +47,14 @@ def audio_format(asked: AudioFormat | None, accept: str | None) -> AudioFormat:
 
 def token_format(asked: TokenFormat | None, accept: str | None) -> TokenFormat:
     return asked or _negotiated(TOKEN_MEDIA_TYPES, accept)
+
+
+def audio_media_type(name: AudioFormat, sample_rate_hz: int) -> str:
+    """Return the media type of a mono reply."""
+    media_type = AUDIO_MEDIA_TYPES[name]
+    if name in _HEADERLESS:
+        return f"{media_type};rate={sample_rate_hz};channels=1"
+    return media_type
 
 
 def _negotiated(offered: dict[_Name, str], accept: str | None) -> _Name:

@@ -1,10 +1,10 @@
-"""What a request or job asks for, as a stream of bytes out of a file on disk."""
+"""Transfers: what a request or job asks for, as a stream of bytes out of a file on disk."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, assert_never
 
 from grove.codec.container.records import MAGIC
 from grove.codec.errors import AudioError, ModelMismatchError
@@ -14,10 +14,10 @@ from grove.server.engine.engine import Engine
 from grove.server.files.codec import FileCodec, Progress, transcoded_samples
 from grove.server.files.decoders import Decoders
 from grove.server.files.formats import (
-    AUDIO_MEDIA_TYPES,
     TOKEN_MEDIA_TYPES,
     AudioFormat,
     TokenFormat,
+    audio_media_type,
 )
 from grove.server.files.output import TokenFileInfo, audio_chunks, token_writer
 from grove.server.files.token_files import TokenFile, open_tokens
@@ -30,37 +30,63 @@ Operation = Literal["encode", "decode", "transcode"]
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """One file to run through the codec. Formats, model and levels are settled."""
+class Encode:
+    """Audio to tokens."""
 
-    operation: Operation
+    operation: ClassVar[Operation] = "encode"
+
     model: Model
-    levels: int
-    audio_format: AudioFormat
-    token_format: TokenFormat
-    sample_rate_hz: int
     max_seconds: float
+    levels: int
+    format: TokenFormat
+
+    @property
+    def media_type(self) -> str:
+        return TOKEN_MEDIA_TYPES[self.format]
+
+
+@dataclass(frozen=True)
+class Transcode:
+    """Audio to what it sounds like after coding."""
+
+    operation: ClassVar[Operation] = "transcode"
+
+    model: Model
+    max_seconds: float
+    levels: int
+    format: AudioFormat
+    sample_rate_hz: int
+
+    @property
+    def media_type(self) -> str:
+        return audio_media_type(self.format, self.sample_rate_hz)
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Tokens to audio."""
+
+    operation: ClassVar[Operation] = "decode"
+
+    model: Model
+    max_seconds: float
+    format: AudioFormat
+    sample_rate_hz: int
     conceals_damage: bool = False
 
-    def with_model(self, model: Model) -> "Transfer":
+    @property
+    def media_type(self) -> str:
+        return audio_media_type(self.format, self.sample_rate_hz)
+
+    def with_model(self, model: Model) -> "Decode":
         """Return the same for another model; a rate that was its default becomes the new one's."""
         was_default = self.sample_rate_hz == self.model.spec.sample_rate_hz
         rate_hz = model.spec.sample_rate_hz if was_default else self.sample_rate_hz
         return replace(self, model=model, sample_rate_hz=rate_hz)
 
-    @property
-    def media_type(self) -> str:
-        if self.operation == "encode":
-            return TOKEN_MEDIA_TYPES[self.token_format]
-        media_type = AUDIO_MEDIA_TYPES[self.audio_format]
-        if self.audio_format in ("raw", "l16"):
-            # Nothing in the bytes says it (RFC 2586).
-            return f"{media_type};rate={self.sample_rate_hz};channels=1"
-        return media_type
 
-    @property
-    def extension(self) -> str:
-        return self.token_format if self.operation == "encode" else self.audio_format
+Transfer = Encode | Transcode | Decode
+"""One file to run through the codec. Format, model and levels are settled."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +118,30 @@ async def open_transfer(
 ) -> AsyncIterator[OpenTransfer]:
     """Look at the file itself: its kind, and for tokens the model that made them."""
     check_kind(path, transfer.operation)
-    if transfer.operation != "decode":
-        codec = FileCodec(machinery.engine, transfer.model, progress)
-        coded = _encoded if transfer.operation == "encode" else _transcoded
-        async with aclosing(coded(transfer, path, machinery, codec)) as chunks:
-            yield OpenTransfer(transfer, (), chunks)
-        return
+    match transfer:
+        case Encode():
+            chunks = _encoded(transfer, path, machinery, progress)
+        case Transcode():
+            chunks = _transcoded(transfer, path, machinery, progress)
+        case Decode():
+            async with _open_decode(transfer, path, machinery, asked, progress) as opened:
+                yield opened
+            return
+        case _:
+            assert_never(transfer)
+    async with aclosing(chunks):
+        yield OpenTransfer(transfer, (), chunks)
+
+
+@asynccontextmanager
+async def _open_decode(
+    transfer: Decode, path: Path, machinery: Machinery, asked: Model | None, progress: Progress
+) -> AsyncIterator[OpenTransfer]:
     async with open_tokens(machinery.pool, path) as tokens:
         settled = transfer.with_model(model_for(tokens.made_by, machinery.shelf, asked))
         await tokens.choose(settled.model, settled.max_seconds, settled.conceals_damage)
         progress.total_seconds = tokens.plan.frames / settled.model.spec.frame_rate_hz
-        codec = FileCodec(machinery.engine, settled.model, progress)
-        async with aclosing(_decoded(settled, tokens, machinery, codec)) as chunks:
+        async with aclosing(_decoded(settled, tokens, machinery, progress)) as chunks:
             yield OpenTransfer(settled, tokens.plan.damage, chunks)
 
 
@@ -112,7 +150,7 @@ async def settled_transfer(
 ) -> Transfer:
     """Return what a transfer will be, without doing it."""
     check_kind(path, transfer.operation)
-    if transfer.operation != "decode":
+    if not isinstance(transfer, Decode):
         return transfer
     async with open_tokens(machinery.pool, path) as tokens:
         await tokens.leave()
@@ -144,15 +182,15 @@ def model_for(made_by: str | None, shelf: Shelf, asked: Model | None) -> Model:
 
 
 async def _encoded(
-    transfer: Transfer, path: Path, machinery: Machinery, codec: FileCodec
+    transfer: Encode, path: Path, machinery: Machinery, progress: Progress
 ) -> AsyncGenerator[bytes, None]:
-    spec = transfer.model.spec
+    spec, codec = transfer.model.spec, FileCodec(machinery.engine, transfer.model, progress)
     async with machinery.decoders.open(
         path, spec.sample_rate_hz, transfer.max_seconds, exact_length=False
     ) as decoded:
-        codec.progress.total_seconds = decoded.expected_seconds
+        progress.total_seconds = decoded.expected_seconds
         info = TokenFileInfo(decoded.sample_rate_hz, decoded.channels)
-        writer = token_writer(transfer.token_format, spec, info, transfer.levels)
+        writer = token_writer(transfer.format, spec, info, transfer.levels)
         feed = FrameFeed(spec)
         async for stepped in codec.encode(decoded, feed, transfer.levels):
             yield writer.write(stepped)
@@ -161,28 +199,27 @@ async def _encoded(
 
 
 async def _transcoded(
-    transfer: Transfer, path: Path, machinery: Machinery, codec: FileCodec
+    transfer: Transcode, path: Path, machinery: Machinery, progress: Progress
 ) -> AsyncGenerator[bytes, None]:
     spec, rate_hz = transfer.model.spec, transfer.sample_rate_hz
+    codec = FileCodec(machinery.engine, transfer.model, progress)
     async with machinery.decoders.open(
         path, spec.sample_rate_hz, transfer.max_seconds, exact_length=True
     ) as decoded:
-        codec.progress.total_seconds = decoded.expected_seconds
+        progress.total_seconds = decoded.expected_seconds
         samples = transcoded_samples(decoded, spec, rate_hz)
         blocks = codec.transcode(decoded, rate_hz, transfer.levels)
-        async for data in audio_chunks(
-            blocks, transfer.audio_format, rate_hz, samples, machinery.pool
-        ):
+        async for data in audio_chunks(blocks, transfer.format, rate_hz, samples, machinery.pool):
             yield data
 
 
 async def _decoded(
-    transfer: Transfer, tokens: TokenFile, machinery: Machinery, codec: FileCodec
+    transfer: Decode, tokens: TokenFile, machinery: Machinery, progress: Progress
 ) -> AsyncGenerator[bytes, None]:
     rate_hz = transfer.sample_rate_hz
-    blocks = codec.decode(tokens, rate_hz)
+    blocks = FileCodec(machinery.engine, transfer.model, progress).decode(tokens, rate_hz)
     samples = tokens.samples_at(transfer.model.spec, rate_hz)
-    async for data in audio_chunks(blocks, transfer.audio_format, rate_hz, samples, machinery.pool):
+    async for data in audio_chunks(blocks, transfer.format, rate_hz, samples, machinery.pool):
         yield data
 
 

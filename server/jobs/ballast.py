@@ -1,4 +1,4 @@
-"""A little room held back on the disk, so that jobs can be ended and deleted when it is full."""
+"""A reserve file: room on the disk, so that jobs can be ended and deleted when it is full."""
 
 import os
 import shutil

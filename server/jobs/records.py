@@ -1,4 +1,4 @@
-"""What is known of every job, in one database that all workers share."""
+"""The database of jobs, which all workers share."""
 
 import sqlite3
 import time
@@ -302,8 +302,12 @@ def no_room(size_bytes: int, left_bytes: int) -> Problem:
 
 def _connected(path: Path) -> sqlite3.Connection:
     base = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    base.execute("PRAGMA journal_mode = WAL")
-    # What a caller was told must be there after a power cut.
-    base.execute("PRAGMA synchronous = FULL")
-    base.executescript(_SCHEMA)
+    try:
+        base.execute("PRAGMA journal_mode = WAL")
+        # What a caller was told must be there after a power cut.
+        base.execute("PRAGMA synchronous = FULL")
+        base.executescript(_SCHEMA)
+    except BaseException:
+        base.close()  # or its descriptor stays open as long as the error is remembered
+        raise
     return base

@@ -2,22 +2,27 @@
 
 import asyncio
 import errno
-import os
 import time
-from pathlib import Path
-from typing import cast
+from typing import assert_never
 
 import msgspec
 
+from grove.codec.atomic import put_in_place
 from grove.codec.errors import CodecError
 from grove.server.files.codec import Progress
 from grove.server.files.formats import (
     AUDIO_MEDIA_TYPES,
     TOKEN_MEDIA_TYPES,
     AudioFormat,
-    TokenFormat,
 )
-from grove.server.files.transfer import Machinery, Transfer, open_transfer
+from grove.server.files.transfer import (
+    Decode,
+    Encode,
+    Machinery,
+    Transcode,
+    Transfer,
+    open_transfer,
+)
 from grove.server.jobs.records import Job
 from grove.server.jobs.store import INPUT, PART, RESULT, JobStore
 from grove.server.models import Model
@@ -40,7 +45,7 @@ async def perform(
     try:
         job = await _made(job, transfer_of(job, model, max_seconds), store, machinery)
         # What is called done must be there after a power cut.
-        await asyncio.to_thread(_sync_and_name, part, folder / RESULT)
+        await asyncio.to_thread(put_in_place, part, folder / RESULT)
     except CodecError as error:
         part.unlink(missing_ok=True)
         return failed(job, problem_of(error))
@@ -83,17 +88,6 @@ def _at(job: Job, progress: Progress) -> Job:
     )
 
 
-def _sync_and_name(part: Path, result: Path) -> None:
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(result)
-    folder = os.open(result.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def failed(job: Job, problem: Problem) -> Job:
     return msgspec.structs.replace(
         job,
@@ -106,15 +100,20 @@ def failed(job: Job, problem: Problem) -> Job:
 
 def transfer_of(job: Job, model: Model, max_seconds: float) -> Transfer:
     """Return what a job on disk asks for."""
-    is_encode = job.operation == "encode"
-    assert job.format in (TOKEN_MEDIA_TYPES if is_encode else AUDIO_MEDIA_TYPES)
-    return Transfer(
-        operation=job.operation,
-        model=model,
-        levels=job.levels,
-        audio_format="wav" if is_encode else cast(AudioFormat, job.format),
-        token_format=cast(TokenFormat, job.format) if is_encode else "grv",
-        sample_rate_hz=job.sample_rate_hz,
-        max_seconds=max_seconds,
-        conceals_damage=job.conceals_damage,
-    )
+    match job.operation:
+        case "encode":
+            assert job.format in TOKEN_MEDIA_TYPES
+            return Encode(model, max_seconds, job.levels, job.format)
+        case "transcode":
+            into = _audio_format(job)
+            return Transcode(model, max_seconds, job.levels, into, job.sample_rate_hz)
+        case "decode":
+            into, conceals = _audio_format(job), job.conceals_damage
+            return Decode(model, max_seconds, into, job.sample_rate_hz, conceals)
+        case _:
+            assert_never(job.operation)
+
+
+def _audio_format(job: Job) -> AudioFormat:
+    assert job.format in AUDIO_MEDIA_TYPES
+    return job.format

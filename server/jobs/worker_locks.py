@@ -1,4 +1,4 @@
-"""Which workers live: each holds a lock on a file, which the system drops with the process."""
+"""File locks that tell which workers live: the system drops them with the process."""
 
 import fcntl
 import os

@@ -17,7 +17,14 @@ from grove.server.api_docs import (
 from grove.server.auth import Caller
 from grove.server.files.codec import Progress
 from grove.server.files.formats import audio_format, token_format
-from grove.server.files.transfer import OpenTransfer, Transfer, open_transfer
+from grove.server.files.transfer import (
+    Decode,
+    Encode,
+    OpenTransfer,
+    Transcode,
+    Transfer,
+    open_transfer,
+)
 from grove.server.files.upload import received_body
 from grove.server.models import Model
 from grove.server.problems import Problem, ProblemCode
@@ -49,16 +56,13 @@ async def encode(
 ) -> Response:
     service = service_of(request)
 
-    def transfer(query: EncodeQuery) -> Transfer:
+    def transfer(query: EncodeQuery) -> Encode:
         chosen = service.find_model(query.model)
-        return Transfer(
-            operation="encode",
+        return Encode(
             model=chosen,
-            levels=checked_levels(query.levels, chosen),
-            audio_format="wav",
-            token_format=token_format(query.format, request.headers.get("accept")),
-            sample_rate_hz=chosen.spec.sample_rate_hz,
             max_seconds=service.settings.max_audio_seconds,
+            levels=checked_levels(query.levels, chosen),
+            format=token_format(query.format, request.headers.get("accept")),
         )
 
     return await _reply(request, caller, query, transfer)
@@ -76,16 +80,14 @@ async def transcode(
 ) -> Response:
     service = service_of(request)
 
-    def transfer(query: TranscodeQuery) -> Transfer:
+    def transfer(query: TranscodeQuery) -> Transcode:
         chosen = service.find_model(query.model)
-        return Transfer(
-            operation="transcode",
+        return Transcode(
             model=chosen,
-            levels=checked_levels(query.levels, chosen),
-            audio_format=audio_format(query.format, request.headers.get("accept")),
-            token_format="grv",
-            sample_rate_hz=query.sample_rate or chosen.spec.sample_rate_hz,
             max_seconds=service.settings.max_audio_seconds,
+            levels=checked_levels(query.levels, chosen),
+            format=audio_format(query.format, request.headers.get("accept")),
+            sample_rate_hz=query.sample_rate or chosen.spec.sample_rate_hz,
         )
 
     return await _reply(request, caller, query, transfer)
@@ -103,16 +105,13 @@ async def decode(
 ) -> Response:
     service = service_of(request)
 
-    def transfer(query: DecodeQuery) -> Transfer:
+    def transfer(query: DecodeQuery) -> Decode:
         chosen = service.find_model(query.model)
-        return Transfer(
-            operation="decode",
+        return Decode(
             model=chosen,
-            levels=chosen.spec.levels,
-            audio_format=audio_format(query.format, request.headers.get("accept")),
-            token_format="grv",
-            sample_rate_hz=query.sample_rate or chosen.spec.sample_rate_hz,
             max_seconds=service.settings.max_audio_seconds,
+            format=audio_format(query.format, request.headers.get("accept")),
+            sample_rate_hz=query.sample_rate or chosen.spec.sample_rate_hz,
             conceals_damage=query.damage == "conceal",
         )
 
@@ -171,7 +170,7 @@ def _headers(opened: OpenTransfer) -> dict[str, str]:
     transfer = opened.transfer
     headers = {
         "Codec-Model": transfer.model.label,
-        "Content-Disposition": f'attachment; filename="grove.{transfer.extension}"',
+        "Content-Disposition": f'attachment; filename="grove.{transfer.format}"',
     }
     if opened.damage:
         said = "; ".join(opened.damage).encode("ascii", "replace").decode()

@@ -7,16 +7,22 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from grove.server.api_docs import ANY_BODY, AUDIO_REPLY, json_reply, problem_replies
-from grove.server.auth import Caller
 from grove.server.files.formats import AudioFormat, TokenFormat, audio_format, token_format
-from grove.server.files.transfer import Operation, Transfer, settled_transfer
+from grove.server.files.transfer import (
+    Decode,
+    Encode,
+    Operation,
+    Transcode,
+    Transfer,
+    settled_transfer,
+)
 from grove.server.files.upload import content_length, is_form, receive_into
 from grove.server.jobs.records import ENDED, Job
 from grove.server.jobs.store import INPUT, RESULT
@@ -124,8 +130,9 @@ async def create(
             service.machinery,
             service.find_model(asked.model) if asked.model else None,
         )
-        key = await _bound_key(idempotency_key, caller, folder / INPUT, transfer)
-        job = await service.jobs.add(_new_job(job_id, transfer, caller.identity), key)
+        asked_for = _new_job(job_id, transfer, caller.identity)
+        key = await _bound_key(idempotency_key, folder / INPUT, asked_for)
+        job = await service.jobs.add(asked_for, key)
     except BaseException:
         await service.jobs.abandon(job_id)
         raise
@@ -141,26 +148,28 @@ def _transfer(query: JobQuery, request: Request) -> Transfer:
             pointer="#/query/operation",
         )
     chosen = service.find_model(query.model)
-    return Transfer(
-        operation=operation,
-        model=chosen,
-        levels=checked_levels(query.levels, chosen),
-        audio_format=_audio_format(operation, query.format, request),
-        token_format=_token_format(operation, query.format, request),
-        sample_rate_hz=query.sample_rate or chosen.spec.sample_rate_hz,
-        max_seconds=service.settings.max_job_seconds,
-        conceals_damage=query.damage == "conceal",
-    )
+    levels = checked_levels(query.levels, chosen)
+    rate_hz = query.sample_rate or chosen.spec.sample_rate_hz
+    max_seconds = service.settings.max_job_seconds
+    match operation:
+        case "encode":
+            return Encode(chosen, max_seconds, levels, _token_format(query.format, request))
+        case "transcode":
+            into = _audio_format(operation, query.format, request)
+            return Transcode(chosen, max_seconds, levels, into, rate_hz)
+        case "decode":
+            into = _audio_format(operation, query.format, request)
+            return Decode(chosen, max_seconds, into, rate_hz, query.damage == "conceal")
+        case _:
+            assert_never(operation)
 
 
-async def _bound_key(
-    idempotency_key: str | None, caller: Caller, path: Path, transfer: Transfer
-) -> tuple[str, str] | None:
+async def _bound_key(idempotency_key: str | None, path: Path, job: Job) -> tuple[str, str] | None:
     """Return an idempotency key as it is kept, and what the request is that it stands for."""
     if idempotency_key is None:
         return None
-    digest = hashlib.sha256(f"{caller.identity}\n{idempotency_key}".encode()).hexdigest()
-    return digest, await asyncio.to_thread(_fingerprint, path, transfer)
+    digest = hashlib.sha256(f"{job.caller}\n{idempotency_key}".encode()).hexdigest()
+    return digest, await asyncio.to_thread(_fingerprint, path, job)
 
 
 @router.get(
@@ -282,21 +291,17 @@ def _check_range(header: str | None, size_bytes: int) -> None:
 
 
 def _audio_format(operation: Operation, asked: str | None, request: Request) -> AudioFormat:
-    if operation == "encode":
-        return "wav"
     match asked:
         case None | "wav" | "flac" | "ogg" | "raw" | "l16":
             return audio_format(asked, request.headers.get("accept"))
     raise _wrong_format(operation, asked)
 
 
-def _token_format(operation: Operation, asked: str | None, request: Request) -> TokenFormat:
-    if operation != "encode":
-        return "grv"
+def _token_format(asked: str | None, request: Request) -> TokenFormat:
     match asked:
         case None | "grv" | "json" | "npy":
             return token_format(asked, request.headers.get("accept"))
-    raise _wrong_format(operation, asked)
+    raise _wrong_format("encode", asked)
 
 
 def _wrong_format(operation: Operation, asked: str) -> Problem:
@@ -308,31 +313,34 @@ def _wrong_format(operation: Operation, asked: str) -> Problem:
 
 
 def _new_job(job_id: str, transfer: Transfer, caller: str) -> Job:
+    spec = transfer.model.spec
     return Job(
         id=job_id,
         caller=caller,
         operation=transfer.operation,
-        model_sha256=transfer.model.spec.model_sha256,
-        levels=transfer.levels,
-        format=transfer.extension,
-        sample_rate_hz=transfer.sample_rate_hz,
+        model_sha256=spec.model_sha256,
+        levels=spec.levels if isinstance(transfer, Decode) else transfer.levels,
+        format=transfer.format,
+        sample_rate_hz=(
+            spec.sample_rate_hz if isinstance(transfer, Encode) else transfer.sample_rate_hz
+        ),
         media_type=transfer.media_type,
         created=time.time(),
-        conceals_damage=transfer.conceals_damage,
+        conceals_damage=isinstance(transfer, Decode) and transfer.conceals_damage,
     )
 
 
-def _fingerprint(path: Path, transfer: Transfer) -> str:
+def _fingerprint(path: Path, job: Job) -> str:
     """Return what makes two requests the same: the settings and the bytes."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     parts = (
-        transfer.operation,
-        transfer.model.spec.model_sha256,
-        transfer.levels,
-        transfer.extension,
-        transfer.sample_rate_hz,
-        transfer.conceals_damage,
+        job.operation,
+        job.model_sha256,
+        job.levels,
+        job.format,
+        job.sample_rate_hz,
+        job.conceals_damage,
     )
     digest.update(repr(parts).encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What operators and browsers ask besides audio: health, models, metrics, tokens."""
+"""Endpoints besides audio: health, models, metrics, tokens."""
 
 import sqlite3
 from contextlib import suppress

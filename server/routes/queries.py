@@ -1,4 +1,4 @@
-"""What the file routes can be asked for, in the query or as fields of a multipart form."""
+"""Query parameters of the file routes, which may also be fields of a multipart form."""
 
 from collections.abc import Mapping
 from typing import Literal, TypeVar

@@ -1,4 +1,4 @@
-"""What a worker and its sandbox processes say to each other, over two pipes.
+"""The protocol between a worker and its sandbox processes, over two pipes.
 
 Both ways a message is one byte of kind, four of length and a payload; each order is answered in
 full before the next one is read.
@@ -9,7 +9,13 @@ from typing import BinaryIO, Final, Literal
 
 import msgspec
 
-from grove.codec.errors import AudioError, BitstreamError, CodecError, ModelMismatchError
+from grove.codec.errors import (
+    AudioError,
+    BitstreamError,
+    CodecError,
+    ModelMismatchError,
+    TruncatedAudioError,
+)
 
 FRAME: Final = struct.Struct("<cI")
 ORDER, HEAD, SAMPLES, DATA, END, ERROR = b"o", b"h", b"s", b"d", b"e", b"x"
@@ -95,7 +101,7 @@ class SegmentHead(msgspec.Struct, frozen=True):
 class Refusal(msgspec.Struct, frozen=True):
     """Why the file cannot be used."""
 
-    kind: Literal["audio", "bitstream", "model"]
+    kind: Literal["audio", "truncated", "bitstream", "model"]
     message: str
     hint: str | None
 
@@ -126,6 +132,8 @@ def refusal_of(error: CodecError) -> Refusal:
             return Refusal("model", str(error), error.hint)
         case BitstreamError():
             return Refusal("bitstream", str(error), error.hint)
+        case TruncatedAudioError():
+            return Refusal("truncated", str(error), error.hint)
         case _:
             return Refusal("audio", str(error), error.hint)
 
@@ -137,5 +145,7 @@ def error_of(refusal: Refusal) -> CodecError:
             return ModelMismatchError(refusal.message, refusal.hint)
         case "bitstream":
             return BitstreamError(refusal.message, refusal.hint)
+        case "truncated":
+            return TruncatedAudioError(refusal.message, refusal.hint)
         case "audio":
             return AudioError(refusal.message, refusal.hint)

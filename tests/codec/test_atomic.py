@@ -8,11 +8,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from grove.codec import atomic
-from grove.codec.atomic import OutputError, atomic_file
+from grove.codec.atomic import (
+    OutputClosedError,
+    OutputError,
+    atomic_file,
+    atomic_folder,
+    put_in_place,
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -133,6 +140,59 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     listener.join()
     assert heard == [b"live"]
     assert path.is_fifo()
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out") as part:
+        (part / "a").write_text("1")
+        assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / "a").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def fill_and_fail(part: Path) -> None:
+    (part / "a").write_text("1")
+    raise ValueError("no")
+
+
+def test_a_folder_that_failed_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no"), atomic_folder(tmp_path / "out") as part:
+        fill_and_fail(part)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_does_not_take_the_place_of_one_with_files(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").touch()
+    with (
+        pytest.raises(OutputError, match="out: cannot be written"),
+        atomic_folder(tmp_path / "out"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]
+
+
+def test_a_part_that_is_complete_gets_its_name(tmp_path: Path) -> None:
+    (tmp_path / "result.part").write_bytes(b"new")
+    (tmp_path / "result").write_bytes(b"old")
+    put_in_place(tmp_path / "result.part", tmp_path / "result")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("result", b"new")]
+
+
+def write_to_nobody(file: BinaryIO, reader: int) -> None:
+    os.close(reader)
+    file.write(b"words")
+
+
+def test_a_reader_that_left_is_told_from_other_trouble(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OutputClosedError, match="Broken pipe"), atomic_file(path) as file:
+        write_to_nobody(file, reader)
+    with pytest.raises(OutputError) as full, atomic_file(Path("/dev/full")) as file:
+        file.write(b"no room")
+    assert not isinstance(full.value, OutputClosedError)
 
 
 def test_devices_are_written_to_and_not_replaced() -> None:

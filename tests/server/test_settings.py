@@ -1,9 +1,14 @@
 """What the environment sets."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from grove.server.settings import Settings, environment_help
+
+SERVER = Path(__file__).parents[2] / "server"
 
 
 def test_every_setting_can_be_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +38,9 @@ def test_settings_that_cannot_hold_are_refused(wrong: dict[str, object]) -> None
 
 def test_settings_do_not_show_the_secret() -> None:
     assert "hush" not in repr(Settings(token_secret="hush"))
+
+
+def test_every_setting_is_read_by_the_service() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in SERVER.rglob("*.py"))
+    unread = {name for name in Settings.model_fields if not re.search(rf"\.{name}\b", source)}
+    assert unread == set()

@@ -10,12 +10,12 @@ from grove.codec.errors import ConfigError
 from grove.training.config import (
     AdamwConfig,
     AdversarialStage,
-    LossConfig,
     Recipe,
     ReconstructionStage,
     RefineStage,
     load_recipe,
 )
+from grove.training.loss.terms import LossConfig
 
 SMALL = "stages: [{kind: reconstruction, steps: 10}]\n"
 

@@ -1,4 +1,4 @@
-"""What happens to a crop before training: the codec must code what it hears, so input = target."""
+"""Augmentation of crops before training: the codec must code what it hears, so input = target."""
 
 import logging
 

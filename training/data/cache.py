@@ -1,4 +1,4 @@
-"""Decoded once: a memory-mapped int16 file, its index, and the list of bad files."""
+"""The cache of decoded audio: a memory-mapped int16 file, its index, and the list of bad files."""
 
 import csv
 import fcntl

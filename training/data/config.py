@@ -1,4 +1,4 @@
-"""What a recipe may say about its data and what happens to it before training."""
+"""Configuration of training data and its augmentation, as a recipe may state it."""
 
 from typing import Annotated, Self
 

@@ -1,4 +1,4 @@
-"""What is known of the recordings in a cache: one row each, as columns."""
+"""The index of a cache: what is known of its recordings, a row each, as columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""What audio there is: a folder, a csv or parquet manifest, or tar shards, as one listing."""
+"""Lists of training audio: a folder, a csv or parquet manifest, or tar shards, as one listing."""
 
 import csv
 import fnmatch

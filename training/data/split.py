@@ -1,4 +1,4 @@
-"""Which recordings validation keeps: whole speakers, by hash, a share of every kind."""
+"""The validation split: whole speakers, by hash, a share of every kind."""
 
 import hashlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Listeners' stand-ins: models that people's ratings taught. Nothing here may train a codec.
+"""Models that predict listeners' ratings, and likeness of voices. Nothing here may train a codec.
 
 P808 (DNSMOS) and PLCMOS hear a signal without its original and answer on a scale from 1 to 5; their
 graphs come inside the package `speechmos`. Speaker similarity is the cosine of two embeddings by

@@ -1,28 +1,22 @@
-"""Packets in and out of Ogg files (RFC 3533): to count a peer's payload, and to lose some of it."""
+"""Packets in and out of Ogg files: to count a peer's payload, and to lose some of it.
 
-import struct
-from collections.abc import Iterator, Sequence
+Pages are mutagen's. The service's own look at pages (`codec/sound/ogg.py`) is another matter: it
+seeks in uploads that may be damaged or hostile, and must not need more than it reads.
+"""
+
+import io
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from mutagen.ogg import OggPage
+from mutagen.ogg import error as OggError
 
 from grove.codec.errors import AudioError
 
-_HEADER = struct.Struct("<4sBBqIIIB")
-_CRC_AT = 22
-_CONTINUED, _FIRST, _LAST = 1, 2, 4
 _NO_GRANULE = -1
 _SERIAL = 1
 OPUS_HEADERS = 2
 OPUS_RATE_HZ = 48_000
-
-
-class Page(NamedTuple):
-    """One page; `lacing` cuts its body into segments, and one below 255 bytes ends a packet."""
-
-    flags: int
-    granule: int
-    serial: int
-    lacing: bytes
-    body: bytes
 
 
 class OpusStream(NamedTuple):
@@ -33,53 +27,45 @@ class OpusStream(NamedTuple):
     last_granule: int
 
 
-def pages(data: bytes) -> Iterator[Page]:
-    """Yield the pages of an Ogg file, each checked against its CRC."""
-    at = 0
-    while at < len(data):
-        if len(data) < at + _HEADER.size or data[at : at + 4] != b"OggS":
-            raise AudioError(f"no Ogg page at byte {at} of {len(data)}")
-        _, version, flags, granule, serial, _, crc, count = _HEADER.unpack_from(data, at)
-        body_at = at + _HEADER.size + count
-        lacing = data[at + _HEADER.size : body_at]
-        end = body_at + sum(lacing)
-        if version != 0 or len(lacing) < count or end > len(data):
-            raise AudioError(f"the Ogg page at byte {at} is of version {version} or cut off")
-        page = data[at:end]
-        found = _crc(page[:_CRC_AT] + bytes(4) + page[_CRC_AT + 4 :])
-        if found != crc:
-            raise AudioError(f"the Ogg page at byte {at} has CRC {found:08x}, expected {crc:08x}")
-        yield Page(flags, granule, serial, lacing, data[body_at:end])
-        at = end
+def pages(data: bytes) -> list[OggPage]:
+    """Return the pages of an Ogg file, each checked against its CRC."""
+    file = io.BytesIO(data)
+    found = []
+    while (at := file.tell()) < len(data):
+        try:
+            page = OggPage(file)
+        except (OggError, EOFError) as error:
+            raise AudioError(f"no whole Ogg page at byte {at} of {len(data)}: {error}") from error
+        # mutagen does not look at the CRC; it writes the right one.
+        if page.write() != data[at : file.tell()]:
+            raise AudioError(f"the Ogg page at byte {at} does not have the CRC of its bytes")
+        found.append(page)
+    return found
 
 
 def packets(data: bytes) -> list[bytes]:
     """Return the packets of an Ogg file with one logical stream."""
-    found: list[bytes] = []
-    partial = b""
-    serials = set()
-    for page in pages(data):
-        serials.add(page.serial)
-        at = 0
-        for length in page.lacing:
-            partial += page.body[at : at + length]
-            at += length
-            if length < 255:
-                found.append(partial)
-                partial = b""
+    return _packets(pages(data))
+
+
+def _packets(found: list[OggPage]) -> list[bytes]:
+    serials = {page.serial for page in found}
     if len(serials) != 1:
         raise AudioError(f"the Ogg file has {len(serials)} logical streams, expected 1")
-    if partial:
-        raise AudioError(f"the Ogg file ends inside a packet, after {len(partial)} bytes of it")
-    return found
+    try:
+        whole: list[bytes] = OggPage.to_packets(found, strict=True)
+    except ValueError as error:
+        raise AudioError(f"the Ogg file's pages do not follow each other: {error}") from error
+    return whole
 
 
 def read_opus(data: bytes) -> OpusStream:
     """Split an Ogg Opus file into its packets."""
-    found = packets(data)
+    in_pages = pages(data)
+    found = _packets(in_pages)
     if len(found) < OPUS_HEADERS or not found[0].startswith(b"OpusHead"):
         raise AudioError(f"the Ogg file's first packet is {found[0][:8]!r}, expected b'OpusHead'")
-    granules = [page.granule for page in pages(data) if page.granule != _NO_GRANULE]
+    granules = [page.position for page in in_pages if page.position != _NO_GRANULE]
     return OpusStream(found[:OPUS_HEADERS], found[OPUS_HEADERS:], granules[-1])
 
 
@@ -94,40 +80,15 @@ def lose(stream: OpusStream, lost: Sequence[bool]) -> OpusStream:
 
 def write_opus(stream: OpusStream, packet_samples: int) -> bytes:
     """Return an Ogg Opus file of packets of `packet_samples` at 48 kHz, one on each page."""
-    out = [
-        _page([packet], sequence, 0, _FIRST if sequence == 0 else 0)
-        for sequence, packet in enumerate(stream.headers)
-    ]
-    for index, packet in enumerate(stream.audio):
-        is_last = index == len(stream.audio) - 1
-        granule = stream.last_granule if is_last else (index + 1) * packet_samples
-        out.append(_page([packet], len(out), granule, _LAST if is_last else 0))
-    return b"".join(out)
-
-
-def _page(whole_packets: Sequence[bytes], sequence: int, granule: int, flags: int) -> bytes:
-    lacing = b"".join(b"\xff" * (len(p) // 255) + bytes([len(p) % 255]) for p in whole_packets)
-    header = _HEADER.pack(b"OggS", 0, flags, granule, _SERIAL, sequence, 0, len(lacing))
-    page = header + lacing + b"".join(whole_packets)
-    return page[:_CRC_AT] + struct.pack("<I", _crc(page)) + page[_CRC_AT + 4 :]
-
-
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        value = byte << 24
-        for _ in range(8):
-            value = (value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)
-        table.append(value & 0xFFFFFFFF)
-    return tuple(table)
-
-
-_CRC_TABLE = _crc_table()
-
-
-def _crc(data: bytes) -> int:
-    """Return Ogg's CRC32, which is neither reflected nor inverted (zlib's is both)."""
-    crc = 0
-    for byte in data:
-        crc = ((crc << 8) & 0xFFFFFFFF) ^ _CRC_TABLE[(crc >> 24) ^ byte]
-    return crc
+    last = len(stream.audio) - 1
+    ends = [(index + 1) * packet_samples for index in range(last)] + [stream.last_granule]
+    out: list[OggPage] = []
+    for packet, granule in zip(
+        [*stream.headers, *stream.audio], [0] * OPUS_HEADERS + ends[: last + 1], strict=True
+    ):
+        page = OggPage()
+        page.serial, page.sequence, page.position = _SERIAL, len(out), granule
+        page.packets = [packet]
+        out.append(page)
+    out[0].first = out[-1].last = True
+    return b"".join(page.write() for page in out)

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from grove.codec.arrays import F32
+from grove.codec.atomic import atomic_file
 from grove.codec.config import Frozen
 from grove.training.evaluation.clips import Clip, digest
 from grove.training.evaluation.metrics import METRICS_VERSION, SCORING_RATE_HZ, Scores, score
@@ -51,10 +50,8 @@ class PeerCache:
 
     def keep(self, key: str, found: CachedScore) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=self.folder, suffix=".partial")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(found.model_dump_json())
-        Path(partial).replace(self.folder / f"{key}.json")
+        with atomic_file(self.folder / f"{key}.json", overwrite=True) as out:
+            out.write(found.model_dump_json().encode())
 
 
 def peer_score(job: PeerJob, cache: PeerCache) -> ClipScore:

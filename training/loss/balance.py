@@ -1,12 +1,30 @@
-"""How the terms at the codec's output are added up: by weight, or by share of the gradient."""
+"""Weighing loss terms: by fixed weights, or by shares of the gradient at the codec's output."""
 
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from grove.training.config import BalanceConfig, FixedBalance
+from grove.codec.config import Frozen
 from grove.training.ranks import Ranks
+
+
+class FixedBalance(Frozen):
+    """Terms are added with their weights."""
+
+    kind: Literal["fixed"] = "fixed"
+
+
+class GradientBalance(Frozen):
+    """EnCodec's balancer: weights are shares of the gradient's norm at the codec's output."""
+
+    kind: Literal["gradient"] = "gradient"
+    total_norm: float = Field(1.0, gt=0)
+    decay: float = Field(0.999, ge=0, lt=1)
+
+
+BalanceConfig = Annotated[FixedBalance | GradientBalance, Field(discriminator="kind")]
 
 
 class Weighted(NamedTuple):

@@ -1,4 +1,4 @@
-"""How far a decoder with chance is from the original: the energy distance of spectrograms.
+"""The energy distance of spectrograms: how far a decoder that draws noise is from the original.
 
 A plain distance to one outcome of a noise asks for its median: too quiet, and always the same, so a
 decoder learns not to use its chance. Two draws of the decoder settle that: the mean distance of
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from grove.training.config import SpectralScale
+from grove.training.loss.measures import Heard, SpectralScale
 from grove.training.loss.perceptual import mel_bank
 from grove.training.loss.spectra import spectra
 
@@ -28,14 +28,6 @@ _LOW_WEIGHTS = (0.18, 0.18, 0.18, 0.16, 0.14, 0.08, 0.05, 0.03)
 # A band with less than this share of what a band has on average is not worth following.
 _LEAST_BAND = 0.05
 _LEAST_LOW_WINDOW = 512
-
-
-class Heard(NamedTuple):
-    """What came out of a decoder [B, N]."""
-
-    pcm: Tensor
-    twin: Tensor  # with other draws of its chance
-    low: Tensor  # what of it is meant to be the waveform
 
 
 class View(NamedTuple):

@@ -1,4 +1,4 @@
-"""How likely the original is under what a decoder with chance says of it.
+"""The likelihood of the original under what a decoder that draws noise says of it.
 
 A draw of noise tells little of the size it was drawn with. But the sizes are known before the
 drawing: a coefficient of the short transforms is normal around what is certain, as wide as chance

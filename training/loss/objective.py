@@ -1,4 +1,4 @@
-"""What one stage of a run optimizes: losses, optimizers and, where it has one, the adversary."""
+"""The objective of one stage: losses, optimizers and, where it has one, the adversary."""
 
 from typing import NamedTuple, assert_never
 
@@ -7,20 +7,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from grove.codec.model.codec import CodecNetwork, CodecOutput
-from grove.codec.model.subframes import SubframeHead
 from grove.training.config import (
     AdversarialStage,
     AdversaryConfig,
-    LossConfig,
     ReconstructionStage,
     RefineStage,
     StageConfig,
 )
 from grove.training.loss.adversary import Adversary
 from grove.training.loss.balance import Balancer, Weighted
-from grove.training.loss.energy_distance import Heard
-from grove.training.loss.likelihood import LikelihoodDistance
 from grove.training.loss.losses import ReconstructionLoss, signal_to_noise_db
+from grove.training.loss.measures import Heard
+from grove.training.loss.terms import LossConfig
 from grove.training.optimizers import build_optimizers
 from grove.training.ranks import Ranks
 
@@ -56,11 +54,8 @@ class Objective(nn.Module):
     def __init__(self, codec: CodecNetwork, stage: StageConfig) -> None:
         super().__init__()
         self.stage = stage
-        rate_hz = codec.config.sample_rate_hz
-        self.reconstruction = ReconstructionLoss(stage.losses, rate_hz)
-        head = codec.decoder.head
-        self.likelihood = (
-            LikelihoodDistance(head, rate_hz) if isinstance(head, SubframeHead) else None
+        self.reconstruction = ReconstructionLoss(
+            stage.losses, codec.config.sample_rate_hz, codec.decoder.head
         )
         adversary = adversary_of(stage)
         self.adversary = Adversary(adversary) if adversary else None
@@ -78,13 +73,9 @@ class Objective(nn.Module):
         weights, reference = self.losses, pair.reference
         follow = self.reconstruction.follow(pair.levels)
         pcm, twin = _texture(output, follow)
-        found = self.reconstruction(Heard(pcm, twin, output.low), reference, scales, follow)
-        terms = {
-            name: Weighted(getattr(weights, name), value) for name, value in found._asdict().items()
-        }
-        if self.likelihood is not None and output.parts is not None:
-            likelihood = self.likelihood(output.parts, reference)
-            terms["likelihood"] = Weighted(weights.likelihood, likelihood)
+        heard_now = Heard(pcm, twin, output.low)
+        found = self.reconstruction(heard_now, reference, scales, follow, output.parts)
+        terms = {name: Weighted(weights.weight(name), value) for name, value in found.items()}
         if self.adversary is not None and heard:
             fooled = self.adversary.codec_losses(pcm, reference)
             terms["adversarial"] = Weighted(weights.adversarial, fooled.adversarial)

@@ -1,4 +1,4 @@
-"""Distances that hear as people do: in critical bands, in loudness."""
+"""Perceptual distances: in critical bands, in loudness."""
 
 import torch
 from torch import Tensor, nn

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from grove.codec.arrays import F32, I64, U16
+from grove.codec.atomic import atomic_folder
 from grove.codec.bundle import (
     CARD,
     DECODER,
@@ -78,10 +78,7 @@ def export(options: ExportOptions) -> Proof:
     recipe = Recipe.model_validate_json(content["recipe"])
     codec = frozen_codec(recipe, content["codec"])
     graphs = build_graphs(codec)
-    partial = options.out.with_name(options.out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with atomic_folder(options.out) as partial:
         manifest = _manifest(options, recipe, codec, graphs, int(content["step"]))
         bundle = _write(partial, options, recipe, graphs, manifest)
         proof = prove(
@@ -92,9 +89,6 @@ def export(options: ExportOptions) -> Proof:
             raise BundleError(
                 f"the bundle has {size} bytes, expected at most {_BUNDLE_LIMIT_BYTES}"
             )
-        partial.rename(options.out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return proof
 
 

@@ -150,6 +150,25 @@ def test_bad_audio_is_refused_in_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
+    ("make", "hint"),
+    [
+        (truncated_wav, "add --allow-truncated to use what is there"),
+        (container, "it is a .grv container; `grove decode` makes audio of it"),
+        (text_named_wav, "convert it first, for example with `ffmpeg -i in out.wav`"),
+        (not_a_number, "float samples have full scale at 1"),
+    ],
+    ids=lambda case: getattr(case, "__name__", ""),
+)
+def test_advice_is_in_terms_of_options_and_follows_from_what_is_wrong(
+    grove: Grove, tmp_path: Path, make: Make, hint: str
+) -> None:
+    # What a file is called must not decide it.
+    source = make(tmp_path).rename(tmp_path / "is truncated: starting with 89 47 52 56.wav")
+    ran = grove("encode", source, tmp_path / "a.grv")
+    assert ran.err.splitlines()[1] == f"hint: {hint}"
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (truncated_wav, "is truncated"),
@@ -302,14 +321,17 @@ def test_ctrl_c_ends_a_running_process_without_leftovers(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["h.wav"]
 
 
-def test_a_closed_pipe_ends_the_process_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "begins"), [("transcode", b"RIFF"), ("encode", b"\x89GRV")])
+def test_a_closed_pipe_ends_the_process_quietly(
+    tmp_path: Path, command: str, begins: bytes
+) -> None:
     raw = np.random.default_rng(2).standard_normal(240_000).astype(np.float32) * 0.05
     source = write_audio(tmp_path / "noise.wav", raw)
     process = subprocess.Popen(
-        [*GROVE, "transcode", str(source), "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*GROVE, command, str(source), "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
-    assert process.stdout.read(4) == b"RIFF"
+    assert process.stdout.read(4) == begins
     process.stdout.close()
     assert process.stderr is not None
     err = process.stderr.read()

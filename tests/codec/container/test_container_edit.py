@@ -1,5 +1,7 @@
 """Joining, cutting and lowering containers, heard through a stand-in decoder that remembers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -18,8 +20,15 @@ from hypothesis import strategies as st
 
 from grove.codec.config import CodecSpec
 from grove.codec.container.assembler import Block, SegmentEnd, SegmentStart
-from grove.codec.container.damage import DamageReason
-from grove.codec.container.edit import concat, lower_levels, trim
+from grove.codec.container.damage import Damage, DamageReason
+from grove.codec.container.edit import (
+    DEFAULT_PREROLL_FRAMES,
+    Joiner,
+    NamedHeader,
+    joint_header,
+    lower_levels,
+    trim,
+)
 from grove.codec.container.file import ContainerFile
 from grove.codec.container.header import ContainerHeader
 from grove.codec.container.records import MAX_TAIL_FRAMES
@@ -100,9 +109,38 @@ TWO = recording(make_header(source_rate_hz=44_100), [7_001, 4_799])
 WHOLE_COUNT = 11_800
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[ContainerFile]:
+    with path.open("rb") as file:
+        yield ContainerFile(file)
+
+
+def concat(paths: list[Path], out: BytesIO) -> tuple[tuple[Damage, ...], ...]:
+    """Join files, and return what was wrong with each."""
+    headers = []
+    for path in paths:
+        with opened(path) as reader:
+            headers.append(NamedHeader(path.name, reader.header))
+    joiner, damage = Joiner(headers, out), []
+    for path in paths:
+        with opened(path) as reader:
+            joiner.append(reader)
+            damage.append(reader.damage)
+    joiner.finish()
+    return tuple(damage)
+
+
+def join_alone(reader: ContainerFile, out: BytesIO) -> None:
+    joiner = Joiner([NamedHeader("alone", reader.header)], out)
+    joiner.append(reader)
+    joiner.finish()
+
+
 def trimmed(path: Path, first_sample: int, end_sample: int, preroll_frames: int) -> bytes:
     out = BytesIO()
-    assert trim(path, out, first_sample, end_sample, preroll_frames) == ()
+    with opened(path) as reader:
+        trim(reader, out, first_sample, end_sample, preroll_frames=preroll_frames)
+        assert reader.damage == ()
     return out.getvalue()
 
 
@@ -162,8 +200,11 @@ def test_a_cut_keeps_no_more_frames_than_it_needs(folder: Path) -> None:
 
 @pytest.mark.parametrize("bounds", [(-1, 5), (5, 4), (0, WHOLE_COUNT + 1)])
 def test_a_cut_outside_the_file_is_refused(folder: Path, bounds: tuple[int, int]) -> None:
-    with pytest.raises(BitstreamError, match=r"not within 0\.\.11800"):
-        trim(saved(folder, "two.grv", TWO), BytesIO(), *bounds)
+    with (
+        opened(saved(folder, "two.grv", TWO)) as reader,
+        pytest.raises(BitstreamError, match=r"not within 0\.\.11800"),
+    ):
+        trim(reader, BytesIO(), *bounds)
 
 
 def test_files_of_odd_lengths_join_without_a_sample_more_or_less(folder: Path) -> None:
@@ -224,7 +265,7 @@ def test_files_that_do_not_belong_together_are_refused_before_anything_is_writte
 
 def test_joining_nothing_is_refused() -> None:
     with pytest.raises(BitstreamError, match="no file given"):
-        concat([], BytesIO())
+        joint_header([])
 
 
 @pytest.mark.parametrize("level", range(4))
@@ -234,7 +275,9 @@ def test_lowering_drops_trailing_levels_and_nothing_else(folder: Path, level: in
     header = make_header(ODD_SPEC, channels=2)
     path = saved(folder, "levels.grv", make_file(header, codes, given))
     out = BytesIO()
-    assert lower_levels(path, out, level) == ()
+    with opened(path) as reader:
+        lower_levels(reader, out, level)
+        assert reader.damage == ()
     expected = make_file(
         header, *synthetic_codes(ODD_SPEC, 2, 6, np.minimum(given, level)), block_frames=100
     )
@@ -242,9 +285,25 @@ def test_lowering_drops_trailing_levels_and_nothing_else(folder: Path, level: in
 
 
 def test_a_level_the_model_lacks_is_refused(folder: Path) -> None:
+    for edit in (
+        lambda r: lower_levels(r, BytesIO(), 7),
+        lambda r: trim(r, BytesIO(), 0, 9, level=7),
+    ):
+        with (
+            opened(saved(folder, "two.grv", TWO)) as reader,
+            pytest.raises(BitstreamError, match=r"0\.\.6, got 7"),
+        ):
+            edit(reader)
+
+
+def test_a_cut_of_fewer_levels_is_a_cut_of_the_lowered_file(folder: Path) -> None:
     path = saved(folder, "two.grv", TWO)
-    with pytest.raises(BitstreamError, match=r"0\.\.6, got 7"):
-        lower_levels(path, BytesIO(), 7)
+    both, lowered = BytesIO(), BytesIO()
+    with opened(path) as reader:
+        trim(reader, both, 3000, 9000, level=2)
+        lower_levels(reader, lowered, 2)
+    low = saved(folder, "low.grv", lowered.getvalue())
+    assert both.getvalue() == trimmed(low, 3000, 9000, DEFAULT_PREROLL_FRAMES)
 
 
 def test_a_damaged_source_is_reported_and_its_lost_frames_have_level_0(folder: Path) -> None:
@@ -255,12 +314,14 @@ def test_a_damaged_source_is_reported_and_its_lost_frames_have_level_0(folder: P
     path = saved(folder, "damaged.grv", bytes(data))
     lost = np.where((np.arange(12) // 4 == 1), 0, 6)
     for edit in (
-        lambda out: concat([path], out)[0],
-        lambda out: lower_levels(path, out, 6),
-        lambda out: trim(path, out, 0, whole_sample_count(SPEC, 12)),
+        lambda reader, out: lower_levels(reader, out, 6),
+        lambda reader, out: trim(reader, out, 0, whole_sample_count(SPEC, 12)),
+        join_alone,
     ):
         out = BytesIO()
-        (damage,) = edit(out)
+        with opened(path) as reader:
+            edit(reader, out)
+            (damage,) = reader.damage
         assert (damage.first_frame, damage.frame_count) == (4, 4)
         result = ContainerFile(BytesIO(out.getvalue()))
         assert result.verify() == ()

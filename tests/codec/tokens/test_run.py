@@ -22,7 +22,7 @@ from grove.codec.sound.source import open_audio
 from grove.codec.stream import encode
 from grove.codec.tokens import lanes
 from grove.codec.tokens.reading import TokenFolder
-from grove.codec.tokens.records import Row, TokensError, VadConfig
+from grove.codec.tokens.records import LevelGateConfig, Row, TokensError
 from grove.codec.tokens.run import LEDGER, MANIFEST, Share, plan_only, tokenize
 
 
@@ -358,7 +358,7 @@ def test_an_id_that_comes_twice_is_ledgered(clips: list[F32], tmp_path: Path) ->
     assert "its id came before" in (tmp_path / "out" / LEDGER).read_text()
 
 
-def test_vad_makes_a_row_of_every_stretch_of_speech(
+def test_the_level_gate_makes_a_row_of_every_loud_stretch(
     clips: list[F32], tmp_path: Path, codec: Codec
 ) -> None:
     loud = speech(clips, 1.0, 3)
@@ -368,7 +368,9 @@ def test_vad_makes_a_row_of_every_stretch_of_speech(
     soundfile.write(tmp_path / "talk.wav", pcm, 24_000, subtype="FLOAT")
     soundfile.write(tmp_path / "silent.wav", silence, 24_000)
     plain = request(tmp_path, tmp_path / "out")
-    tokenize(replace(plain, settings=plain.settings.model_copy(update={"vad": VadConfig()})))
+    tokenize(
+        replace(plain, settings=plain.settings.model_copy(update={"level_gate": LevelGateConfig()}))
+    )
     rows = rows_of(tmp_path / "out")
     assert [row.meta.id for row in rows] == ["silent.wav", "talk.wav~0000", "talk.wav~0001"]
     assert rows[0].meta.n_frames == 0
@@ -382,3 +384,19 @@ def test_a_dry_run_counts_and_writes_nothing(corpus: Path, tmp_path: Path) -> No
     outlook = plan_only(replace(request(corpus, tmp_path / "out"), share=Share(1, 3)))
     assert (outlook.items, outlook.shards, outlook.shards_here) == (15, 4, 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_written_when_the_gate_was_called_vad_is_taken_up(
+    corpus: Path, tmp_path: Path
+) -> None:
+    asked = request(corpus, tmp_path / "t")
+    gated = asked.settings.model_copy(update={"level_gate": LevelGateConfig()})
+    tokenize(replace(asked, settings=gated))
+    run = tmp_path / "t" / "run.json"
+    old = run.read_text().replace('"level_gate"', '"vad"')
+    assert '"vad"' in old
+    run.write_text(old)
+    assert TokenFolder(tmp_path / "t").run.settings == gated
+    tokenize(replace(asked, settings=gated, resume=True))
+    with pytest.raises(TokensError, match="was begun with level_gate"):
+        tokenize(replace(asked, resume=True))

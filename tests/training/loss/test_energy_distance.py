@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from grove.training.loss.energy_distance import EnergyDistance, Heard
+from grove.training.loss.energy_distance import EnergyDistance
+from grove.training.loss.measures import Heard
 
 RATE_HZ = 24_000
 SCALES = ((256, 20), (512, 40))

@@ -1,4 +1,4 @@
-"""Which parts of a signal are loud enough to be speech; or all of it, where nothing is asked."""
+"""A level gate: keeps what is loud enough, whatever it is; or everything, if not asked for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from grove.codec.arrays import F32
-from grove.codec.tokens.records import VadConfig
+from grove.codec.tokens.records import LevelGateConfig
 
 _WINDOW_S = 0.02
 
@@ -21,13 +21,13 @@ class Cut:
     begins: bool
 
 
-class SpeechGate:
+class LevelGate:
     """Keeps windows above a level, `padding_s` around them, and pauses that are short.
 
     Decided window by window, so that it does not depend on how the audio was cut into blocks.
     """
 
-    def __init__(self, config: VadConfig | None, rate_hz: int) -> None:
+    def __init__(self, config: LevelGateConfig | None, rate_hz: int) -> None:
         self._config = config
         self._window = max(1, round(_WINDOW_S * rate_hz))
         self._pending = np.zeros(0, np.float32)

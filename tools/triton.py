@@ -1,4 +1,4 @@
-"""A Triton model repository from a bundle: each graph a model whose state the server keeps.
+"""Writes a Triton model repository from a bundle: each graph a model whose state the server keeps.
 
 The onnxruntime backend hands `new_state` of one request to `state` of the next one of the same
 sequence, and zeros to the first.
