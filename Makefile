@@ -34,6 +34,7 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy clients/python/grove_client
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
@@ -55,9 +56,9 @@ demo-test: .venv/dev .venv/browser web
 test-node: .venv/dev web
 	$(BIN)/pytest tests/clients/check_javascript_client.py tests/clients/check_local_codec.py
 
-# The wheel and the source archive, each in an empty environment; an index is asked for the rest.
+# Wheels and source archives, each in an empty environment; an index is asked for the rest.
 test-package: .venv/dev
-	$(BIN)/pytest tests/package/check_package.py
+	$(BIN)/pytest tests/package/check_package.py tests/package/check_python_client.py
 
 # Streams against a running server: make load LOAD='--streams 40 --seconds 300'
 load: .venv/core
