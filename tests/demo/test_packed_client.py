@@ -1,7 +1,8 @@
-"""What npm makes of the packed client, in a real browser without a bundler: an import map is all."""
+"""What npm makes of the packed client, in a real browser: no bundler, an import map."""
 
 import functools
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ SCRIPT = """async (url) => {
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        return "text/javascript" if str(path).endswith(".mjs") else super().guess_type(path)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass

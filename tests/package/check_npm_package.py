@@ -63,7 +63,8 @@ async function main([bundle]) {
     const { channels } = await codec.decode(grv);
     await codec.close();
     const error = await codec.encode(new Float32Array(480)).catch((error) => error);
-    console.log(channels[0].length, error instanceof GroveCodecError, ERROR_CODES.includes(error.code));
+    const isKnown = ERROR_CODES.includes(error.code);
+    console.log(channels[0].length, error instanceof GroveCodecError, isKnown);
   }
 }
 main(process.argv.slice(2));
@@ -87,7 +88,8 @@ server.listen(0, "127.0.0.1", async () => {
   const lost = await new Grove(url).jobs.delete("1").catch((error) => error);
   answers.push(503);
   const once = await new Grove(url, null, { attempts: 1 }).models().catch((error) => error);
-  console.log(JSON.stringify([job.id, new Set(seen.slice(0, 4)).size, seen.length, lost.code, once.code]));
+  const keys = new Set(seen.slice(0, 4)).size;
+  console.log(JSON.stringify([job.id, keys, seen.length, lost.code, once.code]));
   server.close();
 });
 """
@@ -104,9 +106,11 @@ export async function main(url: string): Promise<number> {
   for await (const packet of stream) frames += framesOf(packet).length;
   const codec = await GroveCodec.load("/bundle", { worker: true });
   for (const packet of await codec.encoder().push(new Float32Array(480))) {
-    await stream.sendTokens({ count: 1, levels: packet.level, payload: new Uint8Array(packet.codes.buffer) });
+    const payload = new Uint8Array(packet.codes.buffer);
+    await stream.sendTokens({ count: 1, levels: packet.level, payload });
   }
-  const known = (error: unknown): ErrorCode | null => (error instanceof GroveCodecError ? error.code : null);
+  const known = (error: unknown): ErrorCode | null =>
+    error instanceof GroveCodecError ? error.code : null;
   const code: string = known(null) ?? new GroveError("a", "b").code;
   return frames + tokens.length + job.levels + code.length;
 }
