@@ -42,7 +42,7 @@ def recording(
         stream.layout = layout
         sample_format = stream.codec_context.codec.audio_formats[0].name
         resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate_hz)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm.T), "fltp", layout)
+        frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), "flt", layout)
         frame.sample_rate = rate_hz
         fifo = av.AudioFifo()
         for part in resampler.resample(frame):
