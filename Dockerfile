@@ -1,14 +1,14 @@
-# The service with the core dependencies and the shipped models. No torch, no compiler, no shell needed.
+# The service with the core dependencies, PyAV (for WebM and M4A) and the shipped models. No torch, no compiler, no shell needed.
 # The digest is of the multi-architecture index; docs/deployment.md says how to check and renew it.
 ARG PYTHON_IMAGE=docker.io/library/python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
-COPY locks/core.txt ./
+COPY locks/media.txt ./
 RUN python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --only-binary=:all: --no-deps \
-        --require-hashes -r core.txt
+        --require-hashes -r media.txt
 # After the dependencies, so that a change of the code leaves their layer alone.
 COPY LICENSE README.md pyproject.toml ./
 COPY grove grove

@@ -12,7 +12,7 @@ OUT ?= runs/$(basename $(notdir $(RECIPE)))
 WEB := clients/js/node_modules/onnxruntime-web/dist
 
 .PHONY: serve web test test-slow lint format bench bench-release load demo-test test-node test-package train docs \
-	lock clean
+	clients clients-python clients-js lock clean
 
 serve: .venv/core
 	$(BIN)/grove serve --host $(HOST) --port $(PORT)
@@ -34,6 +34,7 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy clients/python/grove_client
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
@@ -51,13 +52,26 @@ bench-release: .venv/bench
 demo-test: .venv/dev .venv/browser web
 	$(BIN)/pytest -m browser tests/demo
 
-# The JavaScript client in a real node, version 20 or later.
+# The JavaScript client in a real node, version 20 or later; the packed one as npm installs it.
 test-node: .venv/dev web
-	$(BIN)/pytest tests/clients/check_javascript_client.py tests/clients/check_local_codec.py
+	$(BIN)/pytest tests/clients/check_javascript_client.py tests/clients/check_local_codec.py \
+	    tests/package/check_npm_package.py
 
-# The wheel and the source archive, each in an empty environment; an index is asked for the rest.
+# The clients as pip and npm take them, in build/clients.
+PACKED ?= build/clients
+clients: clients-python clients-js
+
+clients-python: .venv/core
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w $(PACKED) ./clients/python
+
+clients-js:
+	mkdir -p $(PACKED)
+	npm run build --silent --prefix clients/js
+	npm pack --silent --pack-destination $(PACKED) ./clients/js
+
+# Wheels and source archives, each in an empty environment; an index is asked for the rest.
 test-package: .venv/dev
-	$(BIN)/pytest tests/package/check_package.py
+	$(BIN)/pytest tests/package/check_package.py tests/package/check_python_client.py
 
 # Streams against a running server: make load LOAD='--streams 40 --seconds 300'
 load: .venv/core

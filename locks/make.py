@@ -14,6 +14,7 @@ EXTRAS: dict[str, list[str]] = {
     "core": [],
     "bench": ["--extra", "bench"],
     "browser": ["--extra", "browser"],
+    "media": ["--extra", "media"],
     "docs": ["--extra", "docs"],
     "dev": ["--extra", "dev"],
 }

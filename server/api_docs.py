@@ -96,7 +96,8 @@ def problem_replies(method: str) -> dict[int | str, Document]:
 
 _OCTETS: Final = "application/octet-stream"
 AUDIO_BODY: Final = _body(
-    "A WAV, FLAC, Ogg (Opus or Vorbis), MP3 or AIFF file", ("audio/wav", _OCTETS)
+    "A WAV, FLAC, Ogg (Opus or Vorbis), MP3 or AIFF file; M4A and WebM where the server has PyAV",
+    ("audio/wav", _OCTETS),
 )
 TOKENS_BODY: Final = _body(
     "Tokens, in any of the forms that /v1/encode gives",

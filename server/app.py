@@ -12,7 +12,7 @@ from grove.server.api_docs import Document, complete
 from grove.server.models import LoadModel, load_model
 from grove.server.problems import ProblemDocument
 from grove.server.request_frame import RequestFrame, add_problem_handlers
-from grove.server.routes import demo, files, jobs, local, operations, stream
+from grove.server.routes import demo, files, jobs, local, operations, reference, stream
 from grove.server.routes.jobs import JobView
 from grove.server.routes.operations import Health, Liveness, ModelList, TokenView, Version
 from grove.server.service import running_service
@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None, load: LoadModel = load_model) -
         description="A neural audio codec as a service. The WebSocket is described in PROTOCOL.md.",
         lifespan=lifespan,
         redirect_slashes=False,
-        # Their pages load scripts from elsewhere.
+        # Their pages load scripts from elsewhere; ours is routes/reference.py.
         docs_url=None,
         redoc_url=None,
     )
@@ -95,6 +95,7 @@ def create_app(settings: Settings | None = None, load: LoadModel = load_model) -
         jobs,
         stream,
         demo,
+        reference,
     ):
         app.include_router(routes.router)
     return app

@@ -24,6 +24,8 @@ CLONE = ("tests/fixtures", "clients", "constraints.txt")
 NOT_RUN = {
     "make serve": "fills .venv from a package index and never ends; the other blocks need what it "
     "starts, and have it from the fixture",
+    ".venv/bin/pip install -q -c constraints.txt ./clients/python": "would install into the tests' "
+    "own environment, where the client is on the path; tests/package/check_clients.py installs it",
     "import { Grove, framesOf }": "needs a browser or Node.js: tests/demo/test_readme_script.py "
     "and tests/clients/check_javascript_client.py run it",
     "make web": "fetches from npm, and the relay never ends: tests/demo/test_call.py starts it",
@@ -72,6 +74,8 @@ def run(command: list[str], folder: Path) -> str:
             **inherited,
             "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",
             "PIP_NO_INDEX": "1",
+            # What the README has installed by then.
+            "PYTHONPATH": str(ROOT / "clients" / "python"),
         },
         timeout=120,
         check=False,

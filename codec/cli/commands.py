@@ -125,7 +125,7 @@ def encode(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
-    """Audio to tokens: WAV, FLAC, Ogg, MP3 or AIFF to .grv."""
+    """Audio to tokens: WAV, FLAC, Ogg, MP3, AIFF, M4A or WebM to .grv."""
     from grove.codec.cli.files import CodecOptions, Encode, run_files
 
     return run_files(

@@ -10,6 +10,7 @@ from grove.codec.arrays import F32
 from grove.codec.errors import AudioError
 from grove.codec.sound.aiff import read_aiff_header
 from grove.codec.sound.bytestream import ByteStream
+from grove.codec.sound.media import MediaReader
 from grove.codec.sound.mp3 import id3_bytes, scan_mp3
 from grove.codec.sound.ogg import check_ogg_codec, find_links, is_ogg_complete
 from grove.codec.sound.pcm import PcmFormat, decode_pcm
@@ -152,14 +153,16 @@ class ChainReader:
             link.close()
 
 
-BlockReader = PcmReader | SndfileReader | ChainReader
+BlockReader = PcmReader | SndfileReader | ChainReader | MediaReader
 
 
-def open_sndfile_reader(
+def open_decoder(
     container: AudioContainer, file: BinaryIO, name: str, size_bytes: int
-) -> "SndfileReader | ChainReader":
-    """Look at a seekable file's own claims first, then hand it to libsndfile."""
+) -> SndfileReader | ChainReader | MediaReader:
+    """Look at a seekable file's own claims first, then hand it to libsndfile, or to FFmpeg."""
     match container:
+        case "mp4" | "webm":
+            return MediaReader(container, file, name)
         case "ogg":
             check_ogg_codec(file.read(SNIFF_BYTES), name)
             return _open_ogg(file, name, size_bytes)

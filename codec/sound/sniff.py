@@ -3,19 +3,19 @@
 from typing import Final, Literal
 
 from grove.codec.errors import AudioError, NotAudioError
+from grove.codec.sound.media import MEDIA_HINT, MediaContainer, has_media
 
-AudioContainer = Literal["wav", "flac", "ogg", "mp3", "aiff"]
+AudioContainer = Literal["wav", "flac", "ogg", "mp3", "aiff", "mp4", "webm"]
 
 SNIFF_BYTES: Final = 64
 # Where a folder is searched, a name is all there is to go by.
 AUDIO_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
-_EXPECTED: Final = "WAV, FLAC, Ogg (Opus or Vorbis), MP3 or AIFF"
+_EXPECTED: Final = "WAV, FLAC, Ogg (Opus or Vorbis), MP3, AIFF, M4A or WebM"
+_MEDIA_NAMES: Final[dict[MediaContainer, str]] = {"mp4": "MP4/M4A", "webm": "Matroska/WebM"}
 _CONVERT: Final = "convert it first, for example with `ffmpeg -i in out.wav`"
 
 # Offset, bytes, and what to call it: formats met in practice that are not for us.
 _FOREIGN: Final[tuple[tuple[int, bytes, str], ...]] = (
-    (4, b"ftyp", "MP4/M4A"),
-    (0, b"\x1a\x45\xdf\xa3", "Matroska/WebM"),
     (0, b"RIFX", "big-endian WAV"),
     (0, b"riff\x2e\x91\xcf\x11", "Wave64"),
     (0, b"caff", "CAF"),
@@ -45,7 +45,20 @@ def sniff(head: bytes, name: str) -> AudioContainer:
         return "aiff"
     if head[:3] == b"ID3" or is_mpeg_frame(head[:4]):
         return "mp3"
+    if (media := _media(head)) is not None:
+        if not has_media():
+            what = (
+                f"{_MEDIA_NAMES[media]}, for which PyAV (the extra `media`) is not installed here"
+            )
+            raise AudioError(f"{name}: is {what}", hint=MEDIA_HINT)
+        return media
     raise NotAudioError(f"{name}: is {_description(head)}, expected {_EXPECTED}", _CONVERT, head)
+
+
+def _media(head: bytes) -> MediaContainer | None:
+    if head[4:8] == b"ftyp":
+        return "mp4"
+    return "webm" if head[:4] == b"\x1a\x45\xdf\xa3" else None
 
 
 def is_mpeg_frame(header: bytes) -> bool:

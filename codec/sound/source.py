@@ -16,7 +16,7 @@ from grove.codec.errors import AudioError, TruncatedAudioError
 from grove.codec.resample import MAX_RATE_HZ, MIN_RATE_HZ
 from grove.codec.sound.bytestream import ByteStream, shown_name, shown_path
 from grove.codec.sound.pcm import OutputEncoding, PcmFormat
-from grove.codec.sound.readers import BlockReader, PcmReader, open_sndfile_reader
+from grove.codec.sound.readers import BlockReader, PcmReader, open_decoder
 from grove.codec.sound.sniff import SNIFF_BYTES, sniff
 from grove.codec.sound.wav import read_wav_header
 
@@ -198,11 +198,11 @@ def _reader(
         return _wav_reader(stream, allow_truncated)
     size_bytes = stream.size_bytes
     if size_bytes is None or not stream.starts_file:
-        # libsndfile has to seek, so a pipe is copied first, within the limit on bytes.
+        # Decoders have to seek, so a pipe is copied first, within the limit on bytes.
         file = resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         size_bytes = _copied(stream, file)
     file.seek(0)
-    reader = open_sndfile_reader(container, file, stream.name, size_bytes)
+    reader = open_decoder(container, file, stream.name, size_bytes)
     resources.callback(reader.close)
     return reader
 

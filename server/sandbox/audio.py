@@ -1,6 +1,7 @@
 """Audio files in a sandbox process: an upload to samples, samples to FLAC or Ogg."""
 
 import io
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -20,6 +21,8 @@ from grove.server.sandbox.messages import (
     Head,
     WriteAudio,
 )
+
+_LENGTH_IS_A_GUESS: Final = ("mp3", "mp4", "webm")
 
 
 class ChunkSink(io.BytesIO):
@@ -59,7 +62,7 @@ def write_audio(order: WriteAudio, channel: Channel) -> None:
 
 
 def _declared_samples(source: AudioSource, order: DecodeAudio) -> int | None:
-    if source.container != "mp3":
+    if source.container not in _LENGTH_IS_A_GUESS:
         return source.declared_samples
     if not order.exact_length:
         return None

@@ -32,7 +32,7 @@ class DecodeAudio(msgspec.Struct, frozen=True, tag="decode_audio"):
     max_bytes: int
     max_seconds: float
     max_channels: int
-    # An MP3 only estimates its length; finding the true one takes a pass over the file.
+    # MP3, MP4 and WebM only estimate their length; finding the true one takes a pass over the file.
     exact_length: bool
 
 

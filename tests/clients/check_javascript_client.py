@@ -54,7 +54,8 @@ def test_the_script_of_the_readme_runs(grove_server: ServerProcess, tmp_path: Pa
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"^```js\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     assert "http://127.0.0.1:8000" in script
-    shutil.copy(CLIENT, tmp_path)
+    for name in ("grove-client.js", "grove-stream.js"):
+        shutil.copy(CLIENT.with_name(name), tmp_path)
     path = tmp_path / "script.mjs"
     path.write_text(script.replace("http://127.0.0.1:8000", grove_server.url))
     ran = run_node(path)

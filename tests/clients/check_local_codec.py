@@ -400,18 +400,3 @@ def test_bad_input_has_one_named_error_and_closes_its_stream(codec: Codec, tmp_p
         "lost": "worker_lost,worker_lost",
         "simd": "no_simd",
     }
-
-
-def test_require_gives_the_same_codec(codec: Codec, tmp_path: Path) -> None:
-    program = """
-        import { createRequire } from "node:module";
-        const require = createRequire(LOCAL);
-        const { GroveCodec: Required } = require("grove-codec/local");
-        const codec = await Required.load(bundle);
-        console.log(codec.spec.name, Required === GroveCodec);
-        await codec.close();
-    """
-    from local_cases import LOCAL  # noqa: PLC0415
-
-    said = run_local(program.replace("LOCAL", json.dumps(LOCAL.as_uri())), tmp_path)
-    assert said.split() == [codec.spec.name, "false"]

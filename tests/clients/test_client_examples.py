@@ -36,7 +36,14 @@ with connect(sys.argv[4], subprotocols=[sys.argv[3]]) as socket:
 def run_example(name: str, *arguments: object, folder: Path) -> str:
     command = [sys.executable, str(PYTHON / name), *map(str, arguments)]
     ran = subprocess.run(
-        command, cwd=folder, timeout=30, check=False, capture_output=True, text=True
+        command,
+        cwd=folder,
+        # As an installed client would be found.
+        env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")},
+        timeout=30,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

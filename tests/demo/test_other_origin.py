@@ -58,6 +58,10 @@ class _Handler(BaseHTTPRequestHandler):
         files = {
             "/": ("text/html", page),
             "/grove-client.js": ("text/javascript", CLIENT.read_bytes()),
+            "/grove-stream.js": (
+                "text/javascript",
+                CLIENT.with_name("grove-stream.js").read_bytes(),
+            ),
             "/speech.flac": ("audio/flac", (FIXTURES / "speech-033.flac").read_bytes()),
         }
         if self.path not in files:

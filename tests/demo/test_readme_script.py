@@ -33,9 +33,9 @@ def test_the_script_prints_the_tokens_of_a_second(page: "Page", server: ServerPr
     (script,) = re.findall(r"^```js\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     own = script.replace("http://127.0.0.1:8000", server.url.rstrip("/"))
     assert own != script
-    client = (ROOT / "clients" / "js" / "grove-client.js").read_text(encoding="utf-8")
     serve(page, "/script.js", own + 'console.log("done");')
-    serve(page, "/grove-client.js", client)
+    for name in ("grove-client.js", "grove-stream.js"):
+        serve(page, f"/{name}", (ROOT / "clients" / "js" / name).read_text(encoding="utf-8"))
     expect_text(status(page), "Ready.")
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))

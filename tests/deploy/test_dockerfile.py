@@ -64,7 +64,7 @@ def test_dependencies_are_installed_before_the_code_is_copied() -> None:
     assert index(build, "RUN", "pip") < index(build, "COPY", "codec")
     install = build[index(build, "RUN", "pip")].rest
     assert "--only-binary=:all: --no-deps" in install
-    assert "--require-hashes -r core.txt" in install
+    assert "--require-hashes -r media.txt" in install
 
 
 def test_the_process_is_nobody_and_owns_its_state_only() -> None:

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NAMES = ("core", "bench", "browser", "docs", "dev")
+NAMES = ("core", "bench", "browser", "media", "docs", "dev")
 LOCKS = ("build", "torch", *NAMES)
 # locks/make.py leaves these out, and says why; torch has a lock of its own.
 LEFT_OUT = re.compile(r"nvidia-|cuda-|triton$|torch$")
@@ -99,7 +99,8 @@ def test_constraints_are_the_locks_without_hashes() -> None:
 
 
 def test_the_image_gets_neither_torch_nor_a_tool() -> None:
-    names = {entry.name for entry, _ in entries("core")}
+    names = {entry.name for entry, _ in entries("media")}
+    assert "av" in names
     assert not names & {"torch", "transformers", "ray", "pytest", "mypy", "mkdocs"}
 
 

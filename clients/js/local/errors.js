@@ -8,6 +8,11 @@ export class GroveCodecError extends Error {
     this.code = code;
     this.hint = hint;
   }
+
+  // A project may hold two copies of this class: that of `import`, and that of `require`.
+  static [Symbol.hasInstance](error) {
+    return error?.name === "GroveCodecError";
+  }
 }
 
 export const ERROR_CODES = Object.freeze([

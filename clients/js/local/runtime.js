@@ -10,7 +10,9 @@ const SIMD_PROBE = Uint8Array.of(
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11,
 );
 const IN_NODE = typeof process !== "undefined" && Boolean(process.versions?.node);
-const IN_BROWSER = "../node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs";
+// Beside this package where npm installed it, below it in a clone.
+const MODULES = import.meta.url.includes("/node_modules/") ? "../.." : "../node_modules";
+const IN_BROWSER = `${MODULES}/onnxruntime-web/dist/ort.wasm.bundle.min.mjs`;
 
 /** Load ONNX Runtime Web: `runtime` is the module itself, or its address. */
 export async function loadRuntime({ runtime, threads = 1 } = {}) {

@@ -5,8 +5,6 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from grove_client import Grove
 
 url, source = sys.argv[1], Path(sys.argv[2])

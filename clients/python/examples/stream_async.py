@@ -4,9 +4,6 @@ import asyncio
 import sys
 import wave
 from collections.abc import AsyncIterator
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from grove_client import AsyncGrove, StreamSettings
 

@@ -6,9 +6,6 @@ import sys
 import time
 import wave
 from collections.abc import Iterator
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from grove_client import Grove, StreamSettings
 

@@ -1,4 +1,4 @@
-"""The Grove protocol without I/O: settings, packets, errors, and what a resume repeats."""
+"""The protocol of live streams without I/O: settings, packets, and what a resume repeats."""
 
 import json
 import struct
@@ -9,8 +9,9 @@ from itertools import cycle
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
-import httpx
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
+
+from grove_client.errors import GroveError
 
 _TOKENS_BIT: Final = 0x80
 _MOST_FRAMES: Final = (1 << 14) - 1
@@ -18,17 +19,6 @@ _SAMPLE_BYTES: Final = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 # The line went, but nobody said that the session is over.
 _RESUMABLE: Final = {1001, 1006, 1011, 1012}
 _KEPT_BYTES: Final = 8 << 20
-
-
-class GroveError(Exception):
-    """What the service refused or broke off; `code` is one of PROTOCOL.md's."""
-
-    def __init__(
-        self, code: str, message: str, hint: str | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(f"{code}: {message}" + (f" ({hint})" if hint else ""))
-        self.code = code
-        self.retry_after_seconds = retry_after
 
 
 @dataclass(frozen=True)
@@ -239,28 +229,3 @@ def _session(said: dict[str, Any]) -> Session:
 
 def auth_headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def query_params(levels: int | None, form: str) -> dict[str, str | int]:
-    return {"format": form} | ({} if levels is None else {"levels": levels})
-
-
-def content_of(reply: httpx.Response) -> bytes:
-    if reply.is_error:
-        raise problem_of(reply.status_code, reply.content, reply.headers.get("Retry-After"))
-    return reply.content
-
-
-def problem_of(status: int, body: bytes, retry_after: str | None = None) -> GroveError:
-    """Return the error in a problem document, or what else a proxy may have answered."""
-    seconds = float(retry_after) if retry_after else None
-    try:
-        said = json.loads(body)
-        return GroveError(said["code"], said["detail"], said.get("hint"), seconds)
-    except (ValueError, KeyError, TypeError):
-        return GroveError("http", f"status {status}", None, seconds)
-
-
-def refusal_of(refused: InvalidStatus) -> GroveError:
-    """Return why a WebSocket was not opened."""
-    return problem_of(refused.response.status_code, bytes(refused.response.body or b""))
