@@ -131,7 +131,7 @@ def test_only_the_coding_core_trims_by_the_delay_or_counts_frames() -> None:
     """Others ask the spec, a feed or a drain; the network and its loss have torch's own."""
     core = {"codec/config.py", "codec/stream.py"}
     # These write the number down, for readers or for other programs.
-    tell = {"codec/auto/outputs.py", "codec/container/header.py", "codec/tokens/triton.py"}
+    tell = {"codec/auto/outputs.py", "codec/container/header.py", "tools/triton.py"}
     tell |= {"training/release/export.py", "training/release/card.py"}
     network = ("codec/model/", "codec/pretrained/", "training/loss/")
     named = {

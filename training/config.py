@@ -10,87 +10,9 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from grove.codec.config import CodecConfig, Frozen
 from grove.codec.errors import ConfigError
 from grove.training.data.config import AugmentConfig, DataConfig, Share, Weight, ascending
+from grove.training.loss.adversary import AdversaryConfig
 from grove.training.loss.terms import LossConfig
-
-# --- optimizers -------------------------------------------------------------------------
-
-
-class AdamwConfig(Frozen):
-    """AdamW with warm-up and a cosine down to `floor_ratio` of the rate at the stage's end."""
-
-    kind: Literal["adamw"] = "adamw"
-    lr: float = Field(1.2e-3, gt=0)
-    betas: tuple[Share, Share] = (0.8, 0.99)
-    weight_decay: Weight = 0.01
-    warmup_steps: int = Field(100, ge=0)
-    floor_ratio: Share = 0.05
-    grad_clip: float = Field(1.0, gt=0)
-
-
-# --- discriminators ---------------------------------------------------------------------
-
-
-class MpdConfig(Frozen):
-    """Multi-period discriminator; `channels_divisor` 4 costs a sixteenth of HiFi-GAN's."""
-
-    kind: Literal["mpd"] = "mpd"
-    periods: tuple[int, ...] = Field((2, 3, 5, 7, 11), min_length=1)
-    channels_divisor: int = Field(4, ge=1, le=32)
-
-
-class MsstftdConfig(Frozen):
-    """Multi-scale STFT discriminator (EnCodec)."""
-
-    kind: Literal["msstftd"] = "msstftd"
-    filters: int = Field(16, ge=1)
-    windows: tuple[int, ...] = Field((2048, 1024, 512), min_length=1)
-
-
-class BandSplitConfig(Frozen):
-    """Thin STFT discriminator with its own filters for each band of the spectrum (DAC)."""
-
-    kind: Literal["band_split"] = "band_split"
-    filters: int = Field(8, ge=1)
-    windows: tuple[int, ...] = Field((1024, 512), min_length=1)
-    bands: tuple[Share, ...] = Field((0.0, 0.1, 0.25, 0.5, 1.0), min_length=2)
-    """Edges as shares of the spectrum."""
-
-    @model_validator(mode="after")
-    def _edges_ascend(self) -> Self:
-        if list(self.bands) != sorted(set(self.bands)):
-            raise ValueError(f"band edges must ascend, got {self.bands}")
-        return self
-
-
-class SpectrogramConfig(Frozen):
-    """Convolutions over log-magnitudes, strided in time and frequency; the thinnest of all."""
-
-    kind: Literal["spectrogram"] = "spectrogram"
-    filters: int = Field(8, ge=1)
-    """Of the first layer; CPU kernels want multiples of 8."""
-    windows: tuple[int, ...] = Field((1024, 512, 256, 128), min_length=1)
-    band_share: float = Field(1.0, gt=0, le=1)
-    """So much of the spectrum is judged, from its foot; bins are of equal width and votes."""
-
-
-DiscriminatorConfig = Annotated[
-    MpdConfig | MsstftdConfig | BandSplitConfig | SpectrogramConfig, Field(discriminator="kind")
-]
-
-
-class AdversaryConfig(Frozen):
-    """The discriminators of a stage and how they are trained."""
-
-    nets: tuple[DiscriminatorConfig, ...] = Field((MpdConfig(), MsstftdConfig()), min_length=1)
-    loss: Literal["hinge", "lsgan"] = "hinge"
-    optimizer: AdamwConfig = AdamwConfig(lr=3e-4)
-    every_steps: int = Field(1, ge=1)
-    """The discriminators learn on every n-th step."""
-    head_start_steps: int = Field(0, ge=0)
-    """Steps in which they learn and the codec does not hear of them yet."""
-    heard_share: float = Field(1.0, gt=0, le=1)
-    """Share of each crop that they hear, at a place drawn anew each time: less is faster."""
-
+from grove.training.optimizers import AdamwConfig
 
 # --- stages -----------------------------------------------------------------------------
 

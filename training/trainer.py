@@ -25,10 +25,10 @@ from grove.training.config import Recipe, ReconstructionStage
 from grove.training.data.sampler import BatchSource
 from grove.training.draws import generator
 from grove.training.dropout import draw_carried
-from grove.training.loss.objective import Objective, Pair, freeze_tokens, start_books
-from grove.training.optimizers import set_rate_factor
+from grove.training.objective import Objective, Pair, freeze_tokens, start_books
+from grove.training.optimizers import rate_factor, set_rate_factor
 from grove.training.ranks import Ranks
-from grove.training.schedule import Position, locate, rate_factor
+from grove.training.schedule import Position, locate
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,8 @@ class Trainer:
         terms: dict[str, Tensor] = {}
         adversary = objective.adversary
         if adversary is not None and self.step % adversary.config.every_steps == 0:
-            terms |= adversary.learn(output.pcm.detach(), reference, self.ranks, position)
+            rate = rate_factor(adversary.config.optimizer, position.step, position.stage.steps)
+            terms |= adversary.learn(output.pcm.detach(), reference, self.ranks, rate)
         heard = adversary is not None and position.step >= adversary.config.head_start_steps
         pair = Pair(reference, levels)
         losses = objective.codec_losses(output, pair, self._scales(), heard, self.ranks)

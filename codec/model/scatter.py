@@ -1,4 +1,4 @@
-"""Chance for a decoder without any: signs drawn by what was lately heard.
+"""Deterministic pseudo-random signs, drawn by a hash of the frames lately heard.
 
 A function of the frame alone gives all noise one pattern of signs, and repeated at the frame rate
 it is a buzz. A counter would cure that and tie the sound to where decoding began. A hash of the

@@ -6,11 +6,16 @@ import torch
 from training_cases import RECONSTRUCTION, tiny_recipe
 
 from grove.training.average import WeightAverage
-from grove.training.config import AdamwConfig, DropoutConfig
+from grove.training.config import DropoutConfig
 from grove.training.draws import generator
 from grove.training.dropout import draw_bursts, draw_carried
-from grove.training.optimizers import build_optimizers, set_rate_factor
-from grove.training.schedule import locate, rate_factor
+from grove.training.optimizers import (
+    AdamwConfig,
+    build_optimizers,
+    rate_factor,
+    set_rate_factor,
+)
+from grove.training.schedule import locate
 
 
 def test_a_step_is_found_in_its_stage() -> None:

@@ -1,10 +1,10 @@
 """Configuration of training data and its augmentation, as a recipe may state it."""
 
-from typing import Annotated, Self
+from typing import Annotated, Protocol, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from grove.codec.config import Frozen
+from grove.codec.config import CodecConfig, Frozen
 
 
 def ascending(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -124,3 +124,22 @@ class AugmentConfig(Frozen):
     reverb: ReverbConfig = ReverbConfig()
     band_limit: BandLimitConfig = BandLimitConfig()
     clipping: ClippingConfig = ClippingConfig()
+
+
+class CropPlan(Protocol):
+    """What of a recipe says which crops a step gets."""
+
+    @property
+    def codec(self) -> CodecConfig: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def crop_samples(self) -> int: ...
+
+    @property
+    def data(self) -> DataConfig: ...
+
+    @property
+    def augment(self) -> AugmentConfig: ...

@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 from grove.codec.arrays import F32, I64
 from grove.codec.errors import ConfigError
-from grove.training.config import Recipe
 from grove.training.data.augment import Augmenter
 from grove.training.data.cache import AudioCache
-from grove.training.data.config import DataConfig, SilenceConfig
+from grove.training.data.config import CropPlan, DataConfig, SilenceConfig
 from grove.training.data.index import AudioIndex
 from grove.training.data.manifest import KINDS, DataError
 
@@ -137,7 +136,7 @@ class BatchSampler:
     """Draws this rank's part of every global batch."""
 
     def __init__(
-        self, cache: AudioCache, recipe: Recipe, seed: int, rank: int = 0, world: int = 1
+        self, cache: AudioCache, recipe: CropPlan, seed: int, rank: int = 0, world: int = 1
     ) -> None:
         if recipe.batch % world:
             raise ConfigError(f"batch is {recipe.batch}, expected a multiple of {world} ranks")

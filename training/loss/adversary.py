@@ -1,19 +1,39 @@
 """The discriminators of a stage, how they learn, and what the codec hears of them."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from grove.training.config import AdversaryConfig
-from grove.training.loss.discriminators import Judgement, build_discriminators
-from grove.training.optimizers import build_optimizers, set_rate_factor
+from grove.codec.config import Frozen
+from grove.training.loss.discriminators import (
+    DiscriminatorConfig,
+    Judgement,
+    MpdConfig,
+    MsstftdConfig,
+    build_discriminators,
+)
+from grove.training.optimizers import AdamwConfig, build_optimizers, set_rate_factor
 from grove.training.ranks import Ranks
-from grove.training.schedule import Position, rate_factor
 
 _RMS_FLOOR = 1e-3
 _LISTENING_RMS = 0.1
+
+
+class AdversaryConfig(Frozen):
+    """The discriminators of a stage and how they are trained."""
+
+    nets: tuple[DiscriminatorConfig, ...] = Field((MpdConfig(), MsstftdConfig()), min_length=1)
+    loss: Literal["hinge", "lsgan"] = "hinge"
+    optimizer: AdamwConfig = AdamwConfig(lr=3e-4)
+    every_steps: int = Field(1, ge=1)
+    """The discriminators learn on every n-th step."""
+    head_start_steps: int = Field(0, ge=0)
+    """Steps in which they learn and the codec does not hear of them yet."""
+    heard_share: float = Field(1.0, gt=0, le=1)
+    """Share of each crop that they hear, at a place drawn anew each time: less is faster."""
 
 
 class Fooled(NamedTuple):
@@ -36,9 +56,9 @@ class Adversary(nn.Module):
         return [judgement for net in self.nets for judgement in net(signal)]
 
     def learn(
-        self, fake: Tensor, real: Tensor, ranks: Ranks, position: Position
+        self, fake: Tensor, real: Tensor, ranks: Ranks, rate_factor: float
     ) -> dict[str, Tensor]:
-        """Take one step towards telling fake [B, N] from real [B, N]."""
+        """Take one step, its rate times `rate_factor`, towards telling fake [B, N] from real."""
         fake, real = to_listening_level(*self._hear(fake, real))
         # One pass over both: half the calls, and small kernels are what a CPU pays for.
         both = self.judge(torch.cat([fake, real]))
@@ -50,8 +70,7 @@ class Adversary(nn.Module):
         parameters = list(self.nets.parameters())
         ranks.average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, self.config.optimizer.grad_clip)
-        factor = rate_factor(self.config.optimizer, position.step, position.stage.steps)
-        set_rate_factor(self.optimizers, factor)
+        set_rate_factor(self.optimizers, rate_factor)
         for optimizer in self.optimizers:
             optimizer.step()
         return {"discriminator": loss.detach()}

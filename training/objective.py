@@ -9,12 +9,11 @@ from torch.optim import Optimizer
 from grove.codec.model.codec import CodecNetwork, CodecOutput
 from grove.training.config import (
     AdversarialStage,
-    AdversaryConfig,
     ReconstructionStage,
     RefineStage,
     StageConfig,
 )
-from grove.training.loss.adversary import Adversary
+from grove.training.loss.adversary import Adversary, AdversaryConfig
 from grove.training.loss.balance import Balancer, Weighted
 from grove.training.loss.losses import ReconstructionLoss, signal_to_noise_db
 from grove.training.loss.measures import Heard

@@ -7,7 +7,7 @@ from training_cases import TINY, ToneBatches, tiny_recipe
 from grove.codec.model.codec import CodecNetwork
 from grove.codec.model.subframes import SubframeHead
 from grove.training.config import Recipe
-from grove.training.loss.objective import Objective, Pair
+from grove.training.objective import Objective, Pair
 from grove.training.ranks import Ranks
 
 SILENT = {"mel": 0, "stft": 0, "wave": 0, "commitment": 0, "follow_by_level": [0.0, 1.0]}
