@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from grove.codec.errors import ConfigError
 from grove.training.config import (
-    AdamwConfig,
     AdversarialStage,
     Recipe,
     ReconstructionStage,
@@ -16,6 +15,7 @@ from grove.training.config import (
     load_recipe,
 )
 from grove.training.loss.terms import LossConfig
+from grove.training.optimizers import AdamwConfig
 
 SMALL = "stages: [{kind: reconstruction, steps: 10}]\n"
 

@@ -3,20 +3,17 @@
 import pytest
 import torch
 
-from grove.training.config import (
-    AdamwConfig,
-    AdversarialStage,
-    AdversaryConfig,
+from grove.training.loss.adversary import Adversary, AdversaryConfig, to_listening_level
+from grove.training.loss.discriminators import (
     BandSplitConfig,
     DiscriminatorConfig,
     MpdConfig,
     MsstftdConfig,
     SpectrogramConfig,
+    build_discriminators,
 )
-from grove.training.loss.adversary import Adversary, to_listening_level
-from grove.training.loss.discriminators import build_discriminators
+from grove.training.optimizers import AdamwConfig
 from grove.training.ranks import Ranks
-from grove.training.schedule import Position
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 NETS: list[DiscriminatorConfig] = [
@@ -46,12 +43,8 @@ def test_discriminators_learn_to_tell_noise_from_tones(
     adversary = Adversary(
         AdversaryConfig(nets=(config,), loss=loss, optimizer=AdamwConfig(lr=5e-3, warmup_steps=0))
     )
-    stage = AdversarialStage(steps=1_000)
     fake, real = signals()
-    steps = [
-        float(adversary.learn(fake, real, ALONE, Position(0, stage, n))["discriminator"])
-        for n in range(80)
-    ]
+    steps = [float(adversary.learn(fake, real, ALONE, 1.0)["discriminator"]) for _ in range(80)]
     assert steps[-1] < 0.5 * steps[0]
 
 
@@ -93,13 +86,20 @@ def test_both_signals_get_the_gain_of_the_real_one() -> None:
 def test_a_saved_adversary_continues_alike() -> None:
     config = AdversaryConfig(nets=(NETS[2],))
     fake, real = signals()
-    stage = AdversarialStage(steps=10)
     one = Adversary(config)
-    one.learn(fake, real, ALONE, Position(0, stage, 0))
+    one.learn(fake, real, ALONE, 0.5)
     other = Adversary(config)
     other.load(one.content())
-    position = Position(0, stage, 1)
-    assert one.learn(fake, real, ALONE, position) == other.learn(fake, real, ALONE, position)
+    assert one.learn(fake, real, ALONE, 1.0) == other.learn(fake, real, ALONE, 1.0)
+
+
+def test_a_rate_of_nothing_moves_no_weight() -> None:
+    adversary = Adversary(AdversaryConfig(nets=(NETS[2],)))
+    before = [p.detach().clone() for p in adversary.nets.parameters()]
+    adversary.learn(*signals(), ALONE, 0.0)
+    assert all(map(torch.equal, before, adversary.nets.parameters()))
+    adversary.learn(*signals(), ALONE, 1.0)
+    assert not all(map(torch.equal, before, adversary.nets.parameters()))
 
 
 def test_a_share_of_the_crop_is_heard_at_the_same_place_of_both() -> None:
