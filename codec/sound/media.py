@@ -2,21 +2,19 @@
 
 from collections import deque
 from collections.abc import Iterator
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
 from grove.codec.arrays import F32
 from grove.codec.errors import AudioError
+from grove.codec.sound.sniff import MediaContainer
 
 if TYPE_CHECKING:
     from av.audio.codeccontext import AudioCodecContext
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer
-
-MediaContainer = Literal["mp4", "webm"]
 
 BLOCK_SAMPLES: Final = 65_536
 _FORMATS: Final[dict[MediaContainer, str]] = {"mp4": "mp4", "webm": "matroska"}
@@ -31,14 +29,6 @@ _MOST_CHANNELS: Final = 7
 _MOST_FILLING_SAMPLES: Final = 4_096
 # Encoders round what they declare to a millisecond or to their frames, of 2048 samples at most.
 _LENGTH_SLACK_SECONDS: Final = 0.1
-MEDIA_HINT: Final = (
-    "convert it first, for example with `ffmpeg -i in out.wav`, or have the extra `media` installed"
-)
-
-
-def has_media() -> bool:
-    """Tell whether the extra is installed, without loading it."""
-    return find_spec("av") is not None
 
 
 class MediaReader:

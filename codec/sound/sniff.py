@@ -1,10 +1,12 @@
 """Recognises audio formats by a file's first bytes, never by its name."""
 
+from importlib.util import find_spec
 from typing import Final, Literal
 
 from grove.codec.errors import AudioError, NotAudioError
-from grove.codec.sound.media import MEDIA_HINT, MediaContainer, has_media
 
+MediaContainer = Literal["mp4", "webm"]
+"""What browsers and telephones record: read by PyAV, the extra `media`."""
 AudioContainer = Literal["wav", "flac", "ogg", "mp3", "aiff", "mp4", "webm"]
 
 SNIFF_BYTES: Final = 64
@@ -12,6 +14,9 @@ SNIFF_BYTES: Final = 64
 AUDIO_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
 _EXPECTED: Final = "WAV, FLAC, Ogg (Opus or Vorbis), MP3, AIFF, M4A or WebM"
 _MEDIA_NAMES: Final[dict[MediaContainer, str]] = {"mp4": "MP4/M4A", "webm": "Matroska/WebM"}
+_MEDIA_HINT: Final = (
+    "convert it first, for example with `ffmpeg -i in out.wav`, or have the extra `media` installed"
+)
 _CONVERT: Final = "convert it first, for example with `ffmpeg -i in out.wav`"
 
 # Offset, bytes, and what to call it: formats met in practice that are not for us.
@@ -46,11 +51,11 @@ def sniff(head: bytes, name: str) -> AudioContainer:
     if head[:3] == b"ID3" or is_mpeg_frame(head[:4]):
         return "mp3"
     if (media := _media(head)) is not None:
-        if not has_media():
+        if not _has_media():
             what = (
                 f"{_MEDIA_NAMES[media]}, for which PyAV (the extra `media`) is not installed here"
             )
-            raise AudioError(f"{name}: is {what}", hint=MEDIA_HINT)
+            raise AudioError(f"{name}: is {what}", hint=_MEDIA_HINT)
         return media
     raise NotAudioError(f"{name}: is {_description(head)}, expected {_EXPECTED}", _CONVERT, head)
 
@@ -98,3 +103,8 @@ def _decodes(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _has_media() -> bool:
+    """Tell whether the extra is installed, without loading it."""
+    return find_spec("av") is not None

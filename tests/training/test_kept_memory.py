@@ -6,11 +6,13 @@ import pytest
 
 # Eight blocks of 8 MB come and go, as in a step; what counts are pages touched for the first time.
 _PROGRAM = """
-import resource, sys
+import ctypes, resource, sys
 import torch
 from grove.training.memory import keep_freed_memory
 
 torch.set_num_threads(1)
+# What glibc begins with; it may raise it after a while, by what came and went before.
+assert ctypes.CDLL(None).mallopt(-3, 128 * 1024)
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 
@@ -37,4 +39,4 @@ def first_touches(mode: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 def test_a_step_touches_no_fresh_page_once_memory_is_kept() -> None:
     assert first_touches("keep") < 100
-    assert first_touches("default") > 1000
+    assert first_touches("give back") > 1000
