@@ -126,13 +126,14 @@ def best_merit(folder: Path) -> float:
 def write_run_facts(recipe: Recipe, folder: Path) -> None:
     """Keep the resolved recipe and the revision; refuse to continue another recipe's run."""
     path = folder / "recipe.json"
-    text = json.dumps(json.loads(recipe.model_dump_json()), indent=1)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    facts = json.loads(recipe.model_dump_json())
+    # As values: another version of the code may list the same settings in another order.
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != facts:
         raise ConfigError(
             f"{folder} holds a run of another recipe",
             hint="choose another --out folder, or restore the recipe to continue",
         )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     with (folder / "revisions.txt").open("a", encoding="utf-8") as file:
         file.write(git_revision() + "\n")
 
