@@ -178,8 +178,9 @@ class Engine:
             passed.extend((stream, mark) for mark in self._pass_marks(stream))
         ready = [stream for stream in ready if stream.pending]
         # Where all have fallen behind, several frames of each share one pass over the weights.
-        ahead = [frames_ahead(stream.pending, _MAX_LIVE_FRAMES) for stream in ready]
-        batch = [_taken(stream, min(ahead)) for stream in ready]
+        ahead = (frames_ahead(stream.pending, _MAX_LIVE_FRAMES) for stream in ready)
+        frames = min(ahead, default=0)
+        batch = [_taken(stream, frames) for stream in ready]
         self._live = [stream for stream in self._live if _still_listed(stream)]
         return passed, batch
 

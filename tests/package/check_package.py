@@ -7,60 +7,33 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from package_cases import ROOT, environment_of, run, sdist_of, wheel_of
 
-ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "tests" / "fixtures" / "speech-052.flac"
-CONSTRAINTS = ROOT / "constraints.txt"
 MOST_WHEEL_BYTES = 60 << 20  # an index takes 100 MB
-
-
-def run(*words: str | Path, cwd: Path) -> str:
-    # What surrounds the tests, a path or a virtual environment, must not lend its packages.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(words, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def pip(*words: str | Path, cwd: Path) -> None:
-    run(sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *words, cwd=cwd)
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "-w", out, ROOT, cwd=out)
-    (found,) = out.glob("*.whl")
-    return found
+    return wheel_of(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sdist")
-    tools = folder / "tools"
-    venv.create(tools, with_pip=True)
-    run(tools / "bin/pip", "install", "-q", "build", cwd=folder)
-    run(tools / "bin/python", "-m", "build", "--sdist", "-o", folder, ROOT, cwd=folder)
-    (found,) = folder.glob("*.tar.gz")
-    return found
+    return sdist_of(ROOT, tmp_path_factory.mktemp("sdist"))
 
 
 @pytest.fixture(scope="session", params=["wheel", "sdist"])
 def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with nothing but the package and what it asks for."""
     package: Path = request.getfixturevalue(request.param)
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    run(folder / "bin/pip", "install", "-q", "-c", CONSTRAINTS, package, cwd=folder)
-    return folder / "bin"
+    return environment_of(package, tmp_path_factory.mktemp("environment"))
 
 
 def test_the_wheel_has_one_name_and_the_models(wheel: Path) -> None:

@@ -3,11 +3,8 @@
 Run by `make test-package`, since it asks an index for what the client needs.
 """
 
-import os
 import shutil
-import subprocess
 import sys
-import venv
 import wave
 import zipfile
 from collections.abc import Iterator
@@ -15,14 +12,13 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from package_cases import ROOT, environment_of, run, sdist_of, wheel_of
 
-ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "clients"))
 
-from client_cases import ServerProcess  # noqa: E402 - found by the line above
+from client_cases import ServerProcess
 
 CLIENT = ROOT / "clients" / "python"
-CONSTRAINTS = ROOT / "constraints.txt"
 FILES_SYNC = """
 import sys
 from pathlib import Path
@@ -57,14 +53,6 @@ print(asyncio.run(main()) == Path("job.grv").read_bytes())
 """
 
 
-def run(*words: str | Path, cwd: Path) -> str:
-    # What surrounds the tests, a path or a virtual environment, must not lend its packages.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(words, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy, since building leaves folders behind."""
@@ -75,30 +63,19 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "-w", out, source, cwd=out)
-    (found,) = out.glob("*.whl")
-    return found
+    return wheel_of(source, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sdist")
-    venv.create(folder / "tools", with_pip=True)
-    run(folder / "tools/bin/pip", "install", "-q", "build", cwd=folder)
-    run(folder / "tools/bin/python", "-m", "build", "--sdist", "-o", folder, source, cwd=folder)
-    (found,) = folder.glob("*.tar.gz")
-    return found
+    return sdist_of(source, tmp_path_factory.mktemp("sdist"))
 
 
 @pytest.fixture(scope="module", params=["wheel", "sdist"])
 def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with nothing but the client and what it asks for."""
     package: Path = request.getfixturevalue(request.param)
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    run(folder / "bin/pip", "install", "-q", "-c", CONSTRAINTS, package, cwd=folder)
-    return folder / "bin"
+    return environment_of(package, tmp_path_factory.mktemp("environment"))
 
 
 @pytest.fixture(scope="module")
